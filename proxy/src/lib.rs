@@ -1,0 +1,6 @@
+//! Weft's data plane: a sidecar that routes, secures and observes one workload's traffic.
+//!
+//! Modules are listed in the order in which a request meets them.
+
+pub mod record;
+pub mod refusal;
