@@ -1,1 +1,27 @@
-//! weft-config.
+//! The configuration that people write: parsing, checks, and compilation into what one proxy is told.
+//!
+//! Text in, values out: it opens no file, knows no network and no clock, and is the only crate that sees a YAML parser.
+//!
+//! ```text
+//! SourceFile ─ World::build ─▶ World ─ view(Viewpoint) ─▶ View ─ compile ─▶ Snapshot
+//!                                └─ problems()
+//! ```
+
+mod compile;
+mod problem;
+mod render;
+mod source;
+mod view;
+mod world;
+
+pub use compile::compile;
+pub use problem::{Code, Problem, Severity};
+pub use render::render;
+pub use source::SourceFile;
+pub use view::{FilterFact, FilterFacts, Hosts, ManifestFact, Peer, Peers, Subject, UnknownWorkload, View, Viewpoint};
+pub use world::{Credentials, Member, Mesh, ObjectState, ObjectVersion, Policy, Registry, Transport, World};
+
+/// Every problem of these files, in reading order, as `weft check` prints them.
+pub fn check(files: &[SourceFile]) -> Vec<Problem> {
+    World::build(files, &World::default()).problems().to_vec()
+}

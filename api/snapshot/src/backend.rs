@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 /// What a DestinationRule says of one port of one subset. Key: [`crate::Key::Backend`] with `name`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Backend {
     pub name: BackendName,
     /// Namespace of the service, for metrics.
@@ -22,7 +22,7 @@ pub struct Backend {
 }
 
 /// Limits of `connectionPool`; `None` is Istio's default, practically unlimited.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PoolLimits {
     pub connections_max: Option<u32>,
     pub pending_requests_max: Option<u32>,
@@ -31,7 +31,7 @@ pub struct PoolLimits {
     pub requests_per_connection_max: Option<u32>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LoadBalancer {
     LeastRequest,
     RoundRobin,
@@ -39,7 +39,7 @@ pub enum LoadBalancer {
 }
 
 /// `h2UpgradePolicy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Upgrade {
     /// The HTTP version that the app spoke.
     Keep,
@@ -48,7 +48,7 @@ pub enum Upgrade {
 }
 
 /// One place that answers for a backend. Key of the list: [`crate::Key::Endpoints`] with the backend's name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     pub dial: Dial,
     /// `None`: no sidecar there, plain text.
@@ -70,7 +70,7 @@ pub enum Dial {
 }
 
 /// How the caller speaks TLS to the endpoint's sidecar.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PeerTls {
     /// The id that the certificate must carry, and no other.
     pub identity: SpiffeId,

@@ -16,7 +16,7 @@ impl fmt::Display for FilterKey {
 }
 
 /// Key: [`crate::Key::Filter`] with `key`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Filter {
     pub key: FilterKey,
     /// Digest of the component as it was pushed: what logs, status and metrics show. `None`: never resolved yet.
@@ -35,7 +35,7 @@ pub struct Filter {
 }
 
 /// What happens to a request whose filter trapped, ran too long, or has never been ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FailurePolicy {
     /// 503, the filter's name in the log.
     Closed,
@@ -44,7 +44,7 @@ pub enum FailurePolicy {
 }
 
 /// What happens to a request attribute that is not UTF-8.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum NonUtf8 {
     /// 400.
     Refuse,

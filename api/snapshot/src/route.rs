@@ -6,7 +6,7 @@ use crate::{BackendName, FilterKey};
 use std::time::Duration;
 
 /// One entry of `http`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Rule {
     /// Logged as `route_name`; for a rule that no VirtualService wrote, `default`.
     pub name: String,
@@ -21,7 +21,7 @@ pub struct Rule {
 }
 
 /// All of these.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Match {
     /// The path without query.
     pub uri: Option<StringMatch>,
@@ -50,14 +50,14 @@ pub enum StringMatch {
     Present,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     Forward(Forward),
     Redirect(Redirect),
     Direct(Direct),
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Forward {
     /// At least one. Those of weight 0 are never drawn, but a filter may pick them.
     pub destinations: Vec<Destination>,
@@ -68,7 +68,7 @@ pub struct Forward {
     pub retry: Option<RetryPolicy>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Destination {
     pub backend: BackendName,
     /// Share of the sum of all weights of this rule. A single destination takes all, whatever its weight.
@@ -77,14 +77,14 @@ pub struct Destination {
     pub filters: Vec<FilterKey>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Rewrite {
     pub path: Option<RewritePath>,
     /// Beats an authority set by a header operation.
     pub authority: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RewritePath {
     /// After a prefix match the prefix is swapped; after an exact or regex match the whole path. The query stays.
     Replace(String),
@@ -92,7 +92,7 @@ pub enum RewritePath {
     Regex { pattern: String, with: String },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Redirect {
     /// 301, 302, 303, 307 or 308.
     pub status: u16,
@@ -102,14 +102,14 @@ pub struct Redirect {
     pub path: Option<RedirectPath>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RedirectPath {
     Replace(String),
     /// Swaps the prefix that matched.
     Prefix(String),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RedirectPort {
     Number(u16),
     /// The scheme's own (80 or 443), which is not written out.
@@ -118,20 +118,20 @@ pub enum RedirectPort {
     Request,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Direct {
     pub status: u16,
     pub body: Vec<u8>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Headers {
     pub request: HeaderOps,
     pub response: HeaderOps,
 }
 
 /// Removed first, then set, then added. Names are lower-case.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HeaderOps {
     /// `:authority` here sets the authority of the request.
     pub set: Vec<(String, String)>,
@@ -145,7 +145,7 @@ impl HeaderOps {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RetryPolicy {
     /// Tries after the first.
     pub attempts: u32,

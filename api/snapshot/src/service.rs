@@ -3,7 +3,7 @@
 use crate::{BackendName, Host, Rule};
 
 /// One service as one caller sees it. Key: [`crate::Key::Service`] with `name`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Service {
     /// The fully qualified host, such as `reviews.default.svc.cluster.local`, or a wildcard.
     pub name: Host,
@@ -16,7 +16,7 @@ pub struct Service {
     pub rules: Vec<Rule>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServicePort {
     pub port: u16,
     pub name: String,
@@ -38,7 +38,7 @@ pub enum Protocol {
 }
 
 /// What the control plane knows of a host that an app asked for. Key: [`crate::Key::Answer`] with `asked`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Answer {
     /// As the app wrote it, lower-case, without port.
     pub asked: Host,

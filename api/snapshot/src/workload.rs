@@ -4,7 +4,7 @@ use crate::{FilterKey, Host, Protocol, SpiffeId, WorkloadName};
 use std::net::SocketAddr;
 
 /// Key: [`crate::Key::Workload`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Workload {
     pub name: WorkloadName,
     pub identity: SpiffeId,
@@ -41,7 +41,7 @@ impl Default for Labels {
 }
 
 /// The service's own side.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Inbound {
     /// One per port of the app. A port that is not listed is not reachable through the sidecar without interception.
     pub ports: Vec<InboundPort>,
@@ -49,7 +49,7 @@ pub struct Inbound {
     pub services: Vec<InboundService>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct InboundPort {
     /// The workload's port.
     pub port: u16,
@@ -61,7 +61,7 @@ pub struct InboundPort {
     pub filters: Vec<FilterKey>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct InboundService {
     pub host: Host,
     /// The service's port.
@@ -73,7 +73,7 @@ pub struct InboundService {
 }
 
 /// PeerAuthentication's `mtls.mode`, resolved for one port.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum MtlsMode {
     Disable,
     #[default]
@@ -82,7 +82,7 @@ pub enum MtlsMode {
 }
 
 /// `outboundTrafficPolicy`: what happens to a host that the mesh does not know.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum OutboundPolicy {
     #[default]
     AllowAny,
@@ -90,7 +90,7 @@ pub enum OutboundPolicy {
 }
 
 /// Whom the proxy believes. Key: [`crate::Key::Trust`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Trust {
     pub trust_domain: String,
     /// DER certificates that may sign SVIDs; several while they rotate.

