@@ -2,5 +2,12 @@
 //!
 //! Modules are listed in the order in which a request meets them.
 
+pub mod balance;
+pub mod connections;
+pub mod detect;
+pub mod discovery;
 pub mod record;
 pub mod refusal;
+pub mod stream;
+pub mod tls;
+pub mod upstream;

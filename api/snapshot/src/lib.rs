@@ -10,6 +10,7 @@ mod name;
 mod route;
 mod service;
 mod snapshot;
+pub mod svid;
 mod workload;
 
 pub use backend::{Backend, Dial, Endpoint, LoadBalancer, PeerTls, PoolLimits, Upgrade};

@@ -1,0 +1,1 @@
+//! Handshakes over real sockets: who is believed, and who is not.

@@ -1,0 +1,3 @@
+//! Where requests go: endpoints, their pooled connections, and when a try is repeated.
+
+pub mod limits;
