@@ -2,11 +2,15 @@
 //!
 //! Metrics, access log and trace read a finished record; nothing is observed by dropping a value.
 
-use http::{Method, StatusCode, Version};
+use crate::filters::FilterRun;
+use crate::plan::{Backend, InboundPort, Pinned, Route};
+use crate::telemetry::{Party, ServiceFacts};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, StatusCode, Version};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
-use weft_snapshot::{BackendName, Digest, FilterKey, SpiffeId};
 
 /// Which side of the proxy the exchange came in on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,12 +27,14 @@ pub struct Record {
     pub side: Side,
     pub start: SystemTime,
     pub started: Instant,
+    /// The plan on which the exchange runs from begin to end.
+    pub plan: Pinned,
     pub request: RequestFacts,
     pub peer: Rc<PeerFacts>,
-    /// Fully qualified host of the service called, once it is known.
-    pub service: Option<String>,
-    pub route: Option<String>,
-    pub backend: Option<BackendName>,
+    /// The service called, once it is known.
+    pub service: Option<Arc<ServiceFacts>>,
+    pub route: Option<Arc<Route>>,
+    pub target: Target,
     pub upstream: Option<UpstreamFacts>,
     /// Tries in all, the first included.
     pub tries: u32,
@@ -36,13 +42,22 @@ pub struct Record {
     pub grpc_status: Option<u32>,
     /// Istio's response flags, `-` for none.
     pub flag: &'static str,
+    /// Istio's `response_code_details`: `via_upstream`, or the refusal's.
     pub details: &'static str,
+    /// Why the connection of the client was ended, where the proxy did it.
+    pub termination: Option<&'static str>,
+    /// Why the last connection to an upstream failed.
+    pub upstream_failure: Option<String>,
     /// A sentence for people: the refusal, or a filter's reason.
     pub reason: Option<String>,
-    /// Filters that ran, with the digest of the component that did.
-    pub filters: Vec<(FilterKey, Digest)>,
+    /// Filters that the exchange met; the chains write it.
+    pub filters: Vec<FilterRun>,
+    /// Bytes of the request's body, or of the connection, from the client.
     pub bytes_received: u64,
+    /// Bytes of the response's body, or of the connection, to the client.
     pub bytes_sent: u64,
+    /// Messages of a gRPC request and response.
+    pub messages: (u64, u64),
     /// From the first byte received to the last byte sent; set when it is closed.
     pub duration: Duration,
 }
@@ -52,12 +67,12 @@ pub struct RequestFacts {
     pub protocol: Version,
     pub kind: Kind,
     pub method: Method,
-    /// Path and query as received.
-    pub path: String,
-    pub authority: String,
-    pub request_id: String,
-    pub user_agent: Option<String>,
-    pub forwarded_for: Option<String>,
+    /// As received; a clone shares the bytes.
+    pub path: PathAndQuery,
+    pub authority: HeaderValue,
+    pub request_id: Option<HeaderValue>,
+    pub user_agent: Option<HeaderValue>,
+    pub forwarded_for: Option<HeaderValue>,
 }
 
 /// Metrics' `request_protocol`.
@@ -68,24 +83,108 @@ pub enum Kind {
     Tcp,
 }
 
+/// Where the exchange went, or was to go.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// Not decided: it ended before.
+    None,
+    Backend(Arc<Backend>),
+    /// The workload's own app.
+    Inbound(Arc<InboundPort>),
+    /// A host that the mesh does not know, under ALLOW_ANY.
+    Passthrough,
+    /// The same under REGISTRY_ONLY.
+    BlackHole,
+}
+
+impl Target {
+    /// Istio's cluster name.
+    pub fn cluster(&self) -> Option<&str> {
+        match self {
+            Self::None => None,
+            Self::Backend(backend) => Some(&backend.cluster),
+            Self::Inbound(port) => Some(&port.cluster),
+            Self::Passthrough => Some("PassthroughCluster"),
+            Self::BlackHole => Some("BlackHoleCluster"),
+        }
+    }
+
+    pub fn subset(&self) -> Option<&str> {
+        match self {
+            Self::Backend(backend) => Some(&backend.name.subset),
+            _ => None,
+        }
+    }
+}
+
 /// The downstream connection; shared by all its exchanges.
 #[derive(Debug)]
 pub struct PeerFacts {
     pub remote: SocketAddr,
     pub local: SocketAddr,
-    /// From a verified client certificate.
-    pub identity: Option<SpiffeId>,
-    /// From the certificate's Weft extension; `unknown` otherwise.
-    pub labels: weft_snapshot::Labels,
+    /// Who called: labels from the certificate's Weft extension, the id only from a verified certificate.
+    /// For the workload's own app: the workload.
+    pub party: Arc<Party>,
+    pub security: Security,
     pub sni: Option<String>,
+}
+
+/// How the downstream connection is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Security {
+    /// Metrics' `connection_security_policy` is `none`.
+    None,
+    /// `mutual_tls`.
+    MutualTls,
 }
 
 #[derive(Clone, Debug)]
 pub struct UpstreamFacts {
+    /// The address connected to.
     pub address: SocketAddr,
+    /// The endpoint as the plan writes it.
+    pub endpoint_address: Arc<str>,
     pub local: Option<SocketAddr>,
-    pub identity: Option<SpiffeId>,
-    pub labels: weft_snapshot::Labels,
+    /// Who answers.
+    pub party: Arc<Party>,
     /// Until the response's head arrived.
     pub service_time: Option<Duration>,
+}
+
+impl Record {
+    /// A record of an exchange that begins now, about which nothing else is known yet.
+    pub fn new(
+        side: Side,
+        start: SystemTime,
+        started: Instant,
+        plan: Pinned,
+        seen: (Rc<PeerFacts>, RequestFacts),
+    ) -> Self {
+        let (peer, request) = seen;
+        Self {
+            side,
+            start,
+            started,
+            plan,
+            request,
+            peer,
+            service: None,
+            route: None,
+            target: Target::None,
+            upstream: None,
+            tries: 0,
+            status: None,
+            grpc_status: None,
+            flag: "-",
+            details: "-",
+            termination: None,
+            upstream_failure: None,
+            reason: None,
+            filters: Vec::new(),
+            bytes_received: 0,
+            bytes_sent: 0,
+            messages: (0, 0),
+            duration: Duration::ZERO,
+        }
+    }
 }
