@@ -2,6 +2,7 @@
 
 use crate::{Answer, Backend, BackendName, Endpoint, Filter, FilterKey, Host, Service, Trust, Workload};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// Names one resource of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -164,8 +165,23 @@ impl Snapshot {
     }
 }
 
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Trust => f.write_str("trust"),
+            Self::Workload => f.write_str("workload"),
+            Self::Answer(host) => write!(f, "answer {host}"),
+            Self::Service(host) => write!(f, "service {host}"),
+            Self::Backend(name) => write!(f, "backend {name}"),
+            Self::Endpoints(name) => write!(f, "endpoints {name}"),
+            Self::Filter(key) => write!(f, "filter {key}"),
+        }
+    }
+}
+
 impl Resource {
-    fn belongs_to(&self, key: &Key) -> bool {
+    /// True where `key` is of this resource's kind and name.
+    pub fn belongs_to(&self, key: &Key) -> bool {
         match (self, key) {
             (Self::Trust(_), Key::Trust)
             | (Self::Workload(_), Key::Workload)
