@@ -1,2 +1,3 @@
-//! x
+//! The binary `weft-controlplane`: the control plane and nothing else.
+
 fn main() {}

@@ -1,0 +1,100 @@
+//! The certificates that the CA writes: its own root, and leaves for workloads and for the control plane itself.
+//!
+//! It does not know who may have one; that is decided before.
+
+use super::CaError;
+use super::keys::{Root, Seconds};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, CustomExtension, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKey, PublicKeyData, SanType, SerialNumber,
+    SigningKey,
+};
+use rustls_pki_types::CertificateSigningRequestDer;
+use std::time::Duration;
+use time::OffsetDateTime;
+use weft_snapshot::{Labels, SpiffeId, svid};
+
+/// A new self-signed root (ECDSA P-256) with its key.
+pub(super) fn new_root(now: Seconds, life: Duration) -> Result<Root, CaError> {
+    let key = KeyPair::generate().map_err(CaError::Write)?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = name("Weft root");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.serial_number = Some(serial()?);
+    let expires = now + life.as_secs().max(1);
+    (params.not_before, params.not_after) = (moment(now.saturating_sub(BACKDATE_MAX)), moment(expires));
+    let certificate = params.self_signed(&key).map_err(CaError::Write)?;
+    Ok(Root { chain: certificate.pem(), key: key.serialize_pem(), expires, given: false })
+}
+
+/// Who a leaf is for, and for how long.
+pub(super) struct Leaf<'a> {
+    pub(super) identity: &'a SpiffeId,
+    /// Written into the certificate for the peers' metrics.
+    pub(super) labels: Option<&'a Labels>,
+    pub(super) life: Duration,
+    /// Of the certificate that signs: no leaf outlives it.
+    pub(super) issuer_expires: Seconds,
+}
+
+/// Gives the DER and the moment from which it is void.
+pub(super) fn leaf<S: SigningKey>(
+    leaf: &Leaf<'_>,
+    key: &impl PublicKeyData,
+    issuer: &Issuer<'_, S>,
+    now: Seconds,
+) -> Result<(Vec<u8>, Seconds), CaError> {
+    let mut params = CertificateParams::default();
+    // An empty subject: the SPIFFE id is the name. (SPIFFE asks for it, and RFC 5280 allows it with a critical SAN.)
+    params.distinguished_name = DistinguishedName::new();
+    let id = leaf.identity.as_str().try_into().map_err(CaError::Write)?;
+    params.subject_alt_names = vec![SanType::URI(id)];
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.use_authority_key_identifier_extension = true;
+    params.serial_number = Some(serial()?);
+    if let Some(labels) = leaf.labels {
+        params.custom_extensions = vec![CustomExtension::from_oid_content(svid::LABELS_OID, svid::encode_labels(labels))];
+    }
+    let life = leaf.life.as_secs().max(1);
+    let expires = (now + life).min(leaf.issuer_expires);
+    // A little before now, since clocks differ; a tenth of the life at most, so that half life stays half life.
+    params.not_before = moment(now.saturating_sub(BACKDATE_MAX.min(life / 10)));
+    params.not_after = moment(expires);
+    let certificate = params.signed_by(key, issuer).map_err(CaError::Write)?;
+    Ok((certificate.der().to_vec(), expires))
+}
+
+/// The public key of a request whose signature proves that the asker holds the private one. Nothing else of it counts.
+pub(super) fn requested_key(csr: &[u8]) -> Result<PublicKey, CaError> {
+    if csr.len() > CSR_BYTES_MAX {
+        return Err(CaError::Request("it is longer than 16 KiB".to_owned()));
+    }
+    let request = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr))
+        .map_err(|error| CaError::Request(error.to_string()))?;
+    Ok(request.public_key)
+}
+
+fn name(common: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::OrganizationName, "Weft");
+    name.push(DnType::CommonName, common);
+    name
+}
+
+fn serial() -> Result<SerialNumber, CaError> {
+    let mut bytes = [0; 16];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| CaError::Random)?;
+    bytes[0] &= 0x7f; // positive
+    Ok(SerialNumber::from_slice(&bytes))
+}
+
+fn moment(at: Seconds) -> OffsetDateTime {
+    let at = i64::try_from(at).unwrap_or(i64::MAX);
+    OffsetDateTime::from_unix_timestamp(at).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+const BACKDATE_MAX: Seconds = 60;
+const CSR_BYTES_MAX: usize = 16 * 1024;
