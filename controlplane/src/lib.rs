@@ -6,8 +6,11 @@
 //! It does not know how a proxy serves traffic, nor how YAML means what it means (weft-config).
 
 pub mod ca;
+mod app;
 mod options;
+pub mod source;
 pub mod state;
 pub mod token;
 
+pub use app::{create_token, rotate_root, run};
 pub use options::{LogFormat, Options, RotateOptions, TokenOptions, duration};

@@ -12,38 +12,38 @@ use std::time::Duration;
 pub type Seconds = u64;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Keys {
-    pub trust_domain: String,
+pub(super) struct Keys {
+    pub(super) trust_domain: String,
     /// In the order in which they were added.
-    pub roots: Vec<Turn<Root>>,
-    pub signers: Vec<Turn<Signer>>,
+    pub(super) roots: Vec<Turn<Root>>,
+    pub(super) signers: Vec<Turn<Signer>>,
 }
 
 /// When a key is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Turn<K> {
-    pub signs_from: Seconds,
+pub(super) struct Turn<K> {
+    pub(super) signs_from: Seconds,
     /// No longer believed from then on; `None` while it is the newest.
-    pub dropped_at: Option<Seconds>,
+    pub(super) dropped_at: Option<Seconds>,
     #[serde(flatten)]
-    pub key: K,
+    pub(super) key: K,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Root {
+pub(super) struct Root {
     /// PEM: what signs SVIDs, then what leads from it to the root, the root last. One certificate for an own root.
-    pub chain: String,
+    pub(super) chain: String,
     /// PKCS#8, PEM.
-    pub key: String,
-    pub expires: Seconds,
+    pub(super) key: String,
+    pub(super) expires: Seconds,
     /// Given with --ca-cert; never replaced by a root of our own.
-    pub given: bool,
+    pub(super) given: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Signer {
+pub(super) struct Signer {
     /// PKCS#8 of an Ed25519 key, base64.
-    pub key: String,
+    pub(super) key: String,
 }
 
 impl std::fmt::Debug for Root {
@@ -61,7 +61,7 @@ impl std::fmt::Debug for Signer {
 impl Keys {
     /// The next root and signer: believed from now on, signing after `overlap`, when every SVID that was given out
     /// before, without the new root, has expired. The old ones are believed until all they signed has expired.
-    pub fn rotate(&mut self, root: Root, signer: Signer, now: Seconds, overlap: Duration) {
+    pub(super) fn rotate(&mut self, root: Root, signer: Signer, now: Seconds, overlap: Duration) {
         let signs_from = now + overlap.as_secs().max(1);
         let dropped_at = signs_from + overlap.as_secs().max(1) + GRACE;
         add(&mut self.roots, root, signs_from, dropped_at);
@@ -69,23 +69,23 @@ impl Keys {
     }
 
     /// Forgets what is no longer believed.
-    pub fn expire(&mut self, now: Seconds) {
+    pub(super) fn expire(&mut self, now: Seconds) {
         self.roots.retain(|turn| turn.believed(now));
         self.signers.retain(|turn| turn.believed(now));
     }
 
-    pub fn rotating(&self, now: Seconds) -> bool {
+    pub(super) fn rotating(&self, now: Seconds) -> bool {
         self.roots.iter().any(|turn| turn.signs_from > now)
     }
 
     /// True where the newest own root has less than a fifth of `life` before it; a given one is its owner's to replace.
-    pub fn due(&self, now: Seconds, life: Duration) -> bool {
+    pub(super) fn due(&self, now: Seconds, life: Duration) -> bool {
         let newest = self.roots.last().map(|turn| &turn.key);
         newest.is_some_and(|root| !root.given && root.expires < now + life.as_secs() / 5)
     }
 
     /// The next moment at which [`signing`] or what is believed changes by time alone.
-    pub fn next_change(&self, now: Seconds) -> Option<Seconds> {
+    pub(super) fn next_change(&self, now: Seconds) -> Option<Seconds> {
         let of = |signs_from, dropped_at: Option<Seconds>| [Some(signs_from), dropped_at].into_iter().flatten();
         let roots = self.roots.iter().flat_map(|turn| of(turn.signs_from, turn.dropped_at));
         let signers = self.signers.iter().flat_map(|turn| of(turn.signs_from, turn.dropped_at));
@@ -94,13 +94,13 @@ impl Keys {
 }
 
 impl<K> Turn<K> {
-    pub fn believed(&self, now: Seconds) -> bool {
+    pub(super) fn believed(&self, now: Seconds) -> bool {
         self.dropped_at.is_none_or(|at| at > now)
     }
 }
 
 /// The key whose turn it is: the newest that may sign already. `None` only for an empty list.
-pub fn signing<K>(turns: &[Turn<K>], now: Seconds) -> Option<&K> {
+pub(super) fn signing<K>(turns: &[Turn<K>], now: Seconds) -> Option<&K> {
     let begun = turns.iter().filter(|turn| turn.signs_from <= now).max_by_key(|turn| turn.signs_from);
     // A clock that went back may find none begun: then the oldest.
     begun.or(turns.first()).map(|turn| &turn.key)
