@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// What was seen of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sighting {
+pub(super) enum Sighting {
     /// Its bytes changed: a writer may hold it open.
     Written(PathBuf),
     /// A writer closed it, or it was renamed, made or removed: it is as it will be.
@@ -19,7 +19,7 @@ pub enum Sighting {
 
 /// Gathers sightings into moments at which to read.
 #[derive(Debug, Default)]
-pub struct Settle {
+pub(super) struct Settle {
     /// Since when and until when each was written.
     writing: HashMap<PathBuf, (Instant, Instant)>,
     first: Option<Instant>,
@@ -27,7 +27,7 @@ pub struct Settle {
 }
 
 impl Settle {
-    pub fn saw(&mut self, sighting: Sighting, now: Instant) {
+    pub(super) fn saw(&mut self, sighting: Sighting, now: Instant) {
         match sighting {
             Sighting::Written(path) => {
                 self.writing.entry(path).and_modify(|span| span.1 = now).or_insert((now, now));
@@ -43,18 +43,18 @@ impl Settle {
 
     /// When to read next: a little after the last sighting, though never long after the first; or when a file that was
     /// being written has been quiet so long that its writer will not say that it is done.
-    pub fn due(&self) -> Option<Instant> {
+    pub(super) fn due(&self) -> Option<Instant> {
         let quiet = self.last.zip(self.first).map(|(last, first)| (last + QUIET).min(first + QUIET_MAX));
         quiet.into_iter().chain(self.writing.values().map(written_out)).min()
     }
 
     /// Reading begins. What is still being written is left as it was read last.
-    pub fn begin(&mut self, now: Instant) {
+    pub(super) fn begin(&mut self, now: Instant) {
         (self.first, self.last) = (None, None);
         self.writing.retain(|_, span| written_out(span) > now);
     }
 
-    pub fn is_writing(&self, path: &Path) -> bool {
+    pub(super) fn is_writing(&self, path: &Path) -> bool {
         self.writing.contains_key(path)
     }
 }

@@ -1,0 +1,1 @@
+//! The folder source on a real file system.
