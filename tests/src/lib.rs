@@ -1,1 +1,20 @@
-//! weft-tests.
+//! What the end-to-end suites share: real processes of Weft, real apps behind them, and clients that count.
+//!
+//! It knows nothing of Weft's crates but the names of its binaries and flags: what it tests is what a user runs.
+#![allow(clippy::unwrap_used)]
+
+mod app;
+mod binaries;
+mod client;
+mod eventually;
+mod mesh;
+mod process;
+mod registry;
+
+pub use app::{App, Seen};
+pub use binaries::{filter_component, weft, weft_proxy};
+pub use client::{Answer, Client, Load, Tally, Version};
+pub use eventually::{eventually, eventually_async};
+pub use mesh::{Mesh, MeshOptions, Sidecar, free_port};
+pub use process::Process;
+pub use registry::Registry;

@@ -1,0 +1,52 @@
+//! The binaries under test, each built by itself, so that `weft-proxy` is the lean one that users get.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The one binary that people type.
+pub fn weft() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| build("weft"))
+}
+
+/// The lean sidecar.
+pub fn weft_proxy() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| build("weft-proxy"))
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn build(package: &str) -> PathBuf {
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "-p", package, "--bin", package])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "building {package}: {}", String::from_utf8_lossy(&output.stderr));
+    // A later build of the whole workspace replaces the file in the target folder by one with other features; a link
+    // under another name stays what was built here.
+    let built = target().join("debug").join(package);
+    let kept = target().join("under-test").join(package);
+    std::fs::create_dir_all(kept.parent().unwrap()).unwrap();
+    let _ = std::fs::remove_file(&kept);
+    if std::fs::hard_link(&built, &kept).is_err() {
+        std::fs::copy(&built, &kept).unwrap();
+    }
+    kept
+}
+
+/// The target folder of the build that runs this test: test binaries lie in `TARGET/debug/deps`.
+fn target() -> PathBuf {
+    let this = std::env::current_exe().unwrap();
+    this.ancestors().nth(3).unwrap().to_owned()
+}
+
+/// A standard filter or a guest of the tests, as a component: `filters/canary`, `runtime/host/tests/guests/hostile`.
+pub fn filter_component(folder: &str) -> Vec<u8> {
+    let options = weft_filter_build::BuildOptions::default();
+    weft_filter_build::build(&root().join(folder), &options).unwrap_or_else(|error| panic!("{folder}: {error}")).component
+}
