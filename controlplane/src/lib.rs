@@ -5,6 +5,7 @@
 //! ```
 //! It does not know how a proxy serves traffic, nor how YAML means what it means (weft-config).
 
+pub mod artifacts;
 pub mod ca;
 mod app;
 mod options;
