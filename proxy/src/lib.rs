@@ -2,6 +2,7 @@
 //!
 //! Modules are listed in the order in which a request meets them.
 
+pub mod admin;
 pub mod balance;
 pub mod connections;
 pub mod detect;

@@ -28,7 +28,7 @@ use crate::telemetry::{Party, ServiceFacts};
 use matching::Matcher;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use weft_snapshot::{BackendName, FilterKey, Host, OutboundPolicy, Protocol, SpiffeId, WorkloadName};
+use weft_snapshot::{BackendName, FilterKey, Host, OutboundPolicy, Protocol, Snapshot, SpiffeId, WorkloadName};
 
 /// One version of everything.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub struct Plan {
     pub workload: Option<LocalWorkload>,
     /// For hosts that the mesh does not know.
     pub outbound: OutboundPolicy,
+    /// From which it was built; lists of endpoints may have changed since.
+    source: Arc<Snapshot>,
     inbound: inbound::Inbound,
     hosts: hosts::Hosts,
     backends: BTreeMap<BackendName, Arc<Backend>>,
@@ -94,6 +96,11 @@ impl Plan {
     /// By what the caller wrote: the host, and the service's port where it is known (from the SNI or the authority).
     pub fn inbound_service(&self, host: &str, port: Option<u16>) -> Option<&InboundService> {
         self.inbound.service(host, port)
+    }
+
+    /// What it was built from, for dumps; the endpoints of now are the backends' own.
+    pub fn source(&self) -> &Arc<Snapshot> {
+        &self.source
     }
 
     pub fn backend(&self, name: &BackendName) -> Option<&Arc<Backend>> {

@@ -16,15 +16,8 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.resource {
-            None => {}
-            Some(Key::Trust) => f.write_str("trust: ")?,
-            Some(Key::Workload) => f.write_str("workload: ")?,
-            Some(Key::Answer(host)) => write!(f, "answer {host}: ")?,
-            Some(Key::Service(host)) => write!(f, "service {host}: ")?,
-            Some(Key::Backend(name)) => write!(f, "backend {name}: ")?,
-            Some(Key::Endpoints(name)) => write!(f, "endpoints of {name}: ")?,
-            Some(Key::Filter(key)) => write!(f, "filter {key}: ")?,
+        if let Some(key) = &self.resource {
+            write!(f, "{key}: ")?;
         }
         if !self.part.is_empty() {
             write!(f, "{}: ", self.part)?;
