@@ -107,6 +107,7 @@ pub(crate) fn compile(guest: &Guest, options: &BuildOptions) -> Result<PathBuf, 
     if let Some(dir) = &options.target_dir {
         build.arg("--target-dir").arg(dir);
     }
+    build.envs(options.env.iter().map(|(name, value)| (name, value)));
     if options.cargo_output == CargoOutput::Shown {
         build.stderr(Stdio::inherit());
     }

@@ -23,6 +23,8 @@ pub struct BuildOptions {
     pub target_dir: Option<PathBuf>,
     pub missing_target: MissingTarget,
     pub cargo_output: CargoOutput,
+    /// Set for the guest's compiler, which may compile them in by `env!` and `option_env!`; cargo notices a change.
+    pub env: Vec<(String, String)>,
 }
 
 /// What to do where the Rust toolchain lacks [`TARGET`].

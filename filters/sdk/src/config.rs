@@ -4,11 +4,14 @@
 //! weighs more than most filters.
 
 mod json;
+mod shapes;
 mod text;
 
 use std::fmt;
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Expected, Unexpected};
+
+pub use shapes::{OneOrMany, Pairs};
 
 /// What is wrong with a config, and in which field.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +62,36 @@ impl std::error::Error for ConfigError {}
 impl serde::de::Error for ConfigError {
     fn custom<T: fmt::Display>(reason: T) -> Self {
         Self { path: String::new(), reason: reason.to_string() }
+    }
+
+    // serde's own texts can show a fraction, and the code that prints one is larger than most filters.
+    fn invalid_type(found: Unexpected<'_>, wanted: &dyn Expected) -> Self {
+        Self::custom(format_args!("invalid type: {}, expected {wanted}", Shown(&found)))
+    }
+
+    fn invalid_value(found: Unexpected<'_>, wanted: &dyn Expected) -> Self {
+        Self::custom(format_args!("invalid value: {}, expected {wanted}", Shown(&found)))
+    }
+}
+
+/// What was found in the config, by kind, with its value where that is short.
+struct Shown<'a>(&'a Unexpected<'a>);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match *self.0 {
+            Unexpected::Unsigned(number) => return write!(out, "the number {number}"),
+            Unexpected::Signed(number) => return write!(out, "the number {number}"),
+            Unexpected::Str(text) => return write!(out, "the text \"{text}\""),
+            Unexpected::Other(kind) => kind,
+            Unexpected::Bool(_) => "true or false",
+            Unexpected::Float(_) => "a fraction",
+            Unexpected::Unit => "nothing",
+            Unexpected::Seq => "a list",
+            Unexpected::Map => "an object",
+            _ => "something else",
+        };
+        out.write_str(kind)
     }
 }
 

@@ -58,7 +58,7 @@ pub mod bindings;
 pub mod guest;
 
 pub use bindings::request::weft::filter::types::{Denial, Reply, ResponseVerdict, Verdict};
-pub use config::{ConfigError, parse as parse_config};
+pub use config::{ConfigError, OneOrMany, Pairs, parse as parse_config};
 pub use filter::Filter;
 pub use host::{Level, log, now_ms, random};
 pub use interest::{Counter, Interest, Pick, RequestAttribute, RequestHeader, ResponseAttribute, ResponseHeader};

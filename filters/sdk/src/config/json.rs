@@ -201,20 +201,23 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
-        if self.text.peek() != b'[' {
-            return Err(self.mismatch(&visitor));
+        match self.text.peek() {
+            b'[' => self.open(b'[')?,
+            // A type that takes a text as a short form asks for a list or an object; so it need not ask for anything.
+            b'"' => return self.text(visitor),
+            _ => return Err(self.mismatch(&visitor)),
         }
-        self.open(b'[')?;
         let value = visitor.visit_seq(Items { reader: self, index: 0 })?;
         self.close(b']')?;
         Ok(value)
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
-        if self.text.peek() != b'{' {
-            return Err(self.mismatch(&visitor));
+        match self.text.peek() {
+            b'{' => self.open(b'{')?,
+            b'"' => return self.text(visitor),
+            _ => return Err(self.mismatch(&visitor)),
         }
-        self.open(b'{')?;
         let value = visitor.visit_map(Fields { reader: self, first: true, field: Cow::Borrowed("") })?;
         self.close(b'}')?;
         Ok(value)
