@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod balance;
 pub mod connections;
+pub mod control;
 pub mod detect;
 pub mod discovery;
 pub mod filters;
@@ -12,6 +13,7 @@ pub mod headers;
 pub mod plan;
 pub mod record;
 pub mod refusal;
+pub mod state;
 pub mod stream;
 pub mod telemetry;
 pub mod tls;

@@ -1,0 +1,105 @@
+//! One stream to the control plane, from hello to its end: what it says becomes events.
+//!
+//! It judges nothing that arrives beyond the protocol level; `core` does.
+
+use super::dial::{Dialled, Reach, dial};
+use super::event::Event;
+use super::rpc::discovery::discovery_client::DiscoveryClient;
+use super::task::Task;
+use rustls::ClientConfig;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use weft_wire::proto::{self, from_control_plane, from_proxy};
+use weft_wire::{LEVEL_MIN, MESSAGE_BYTES_MAX};
+
+/// A stream that stands. Dropping it ends the stream.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) number: u64,
+    pub(super) address: String,
+    pub(super) channel: Channel,
+    sender: mpsc::Sender<proto::FromProxy>,
+}
+
+pub(super) struct Opening {
+    pub(super) number: u64,
+    pub(super) addresses: Vec<String>,
+    pub(super) reach: Reach,
+    pub(super) tls: Arc<ClientConfig>,
+    pub(super) hello: proto::Hello,
+    pub(super) events: mpsc::Sender<Event>,
+}
+
+impl Session {
+    /// `Err`: more waits to be sent than the control plane takes; the stream is not healthy.
+    pub(super) fn send(&self, message: from_proxy::Message) -> Result<(), String> {
+        let sent = self.sender.try_send(proto::FromProxy { message: Some(message) });
+        sent.map_err(|_| format!("the control plane at {} takes no more messages", self.address))
+    }
+}
+
+/// Runs until the stream ends; each session says exactly one `Closed`, as its last event.
+pub(super) fn open(opening: Opening) -> Task {
+    Task::spawn(async move {
+        let (number, events) = (opening.number, opening.events.clone());
+        let reason = match run(opening).await {
+            Ok(()) => "the control plane ended the stream".to_owned(),
+            Err(reason) => reason,
+        };
+        let _ = events.send(Event::Closed { session: number, reason }).await;
+    })
+}
+
+async fn run(opening: Opening) -> Result<(), String> {
+    let Opening { number, addresses, reach, tls, hello, events } = opening;
+    let Dialled { channel, address } = dial(&addresses, tls, reach).await.map_err(|error| error.to_string())?;
+    let (sender, outgoing) = mpsc::channel(OUTGOING_MAX);
+    let hello = proto::FromProxy { message: Some(from_proxy::Message::Hello(hello)) };
+    sender.send(hello).await.map_err(|_| "the stream closed before hello")?;
+    let mut client = DiscoveryClient::new(channel.clone())
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let say = |status: tonic::Status| format!("the control plane at {address} says: {}", words(&status));
+    let slow = || format!("the control plane at {address} did not answer hello within {:?}", reach.answer_max);
+    let answer = tokio::time::timeout(reach.answer_max, client.stream(ReceiverStream::new(outgoing)));
+    let mut incoming = answer.await.map_err(|_| slow())?.map_err(say)?.into_inner();
+    let first = tokio::time::timeout(reach.answer_max, incoming.message()).await.map_err(|_| slow())?.map_err(say)?;
+    check_welcome(first)?;
+    let session = Session { number, address: address.clone(), channel, sender };
+    events.send(Event::Connected(session)).await.map_err(|_| "the proxy is stopping")?;
+    while let Some(message) = incoming.message().await.map_err(say)? {
+        match message.message {
+            Some(from_control_plane::Message::Update(update)) => {
+                events.send(Event::Update { session: number, update }).await.map_err(|_| "the proxy is stopping")?;
+            }
+            Some(from_control_plane::Message::Welcome(_)) => return Err("the control plane said welcome twice".into()),
+            // A kind of message that this level does not have: what must be understood comes in updates.
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+fn check_welcome(first: Option<proto::FromControlPlane>) -> Result<(), String> {
+    match first.and_then(|message| message.message) {
+        Some(from_control_plane::Message::Welcome(welcome)) if welcome.level >= LEVEL_MIN => Ok(()),
+        Some(from_control_plane::Message::Welcome(welcome)) => Err(format!(
+            "the control plane (version {}) speaks protocol level {}, this proxy needs {LEVEL_MIN}; upgrade the control plane",
+            welcome.version, welcome.level
+        )),
+        Some(from_control_plane::Message::Update(_)) => Err("the control plane's first message is no welcome".to_owned()),
+        None => Err("the control plane ended the stream before it said welcome".to_owned()),
+    }
+}
+
+fn words(status: &tonic::Status) -> String {
+    match status.message() {
+        "" => status.code().description().to_owned(),
+        message => message.to_owned(),
+    }
+}
+
+/// Subscriptions and acknowledgements waiting to be sent.
+const OUTGOING_MAX: usize = 256;

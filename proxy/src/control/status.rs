@@ -1,0 +1,77 @@
+//! How this proxy stands with its control plane: facts for the admin port, metrics and readiness.
+//!
+//! Written by the control thread alone, read by anyone at any time.
+
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+use std::time::SystemTime;
+use weft_snapshot::SpiffeId;
+
+#[derive(Clone, Debug)]
+pub struct Facts {
+    pub link: Link,
+    /// Of the snapshot that is served; empty before the first.
+    pub revision: String,
+    /// The last update that was refused, until one is applied.
+    pub nack: Option<Nacked>,
+    pub identity: Option<SpiffeId>,
+    pub svid_expires: Option<SystemTime>,
+    /// Why the last join or renewal failed, until one succeeds.
+    pub identity_problem: Option<String>,
+    /// Hosts that the control plane watches for this proxy.
+    pub subscriptions: usize,
+    pub updates_applied: u64,
+    pub updates_refused: u64,
+}
+
+#[derive(Clone, Debug)]
+pub enum Link {
+    Away {
+        since: SystemTime,
+        reason: String,
+    },
+    Connected {
+        address: String,
+        since: SystemTime,
+        /// True once the control plane has answered with an update.
+        current: bool,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub struct Nacked {
+    pub at: SystemTime,
+    pub revision: String,
+    pub problems: Vec<String>,
+}
+
+/// The facts as they are now.
+#[derive(Debug)]
+pub struct StatusCell(ArcSwap<Facts>);
+
+impl StatusCell {
+    pub(super) fn new(now: SystemTime) -> Arc<Self> {
+        let link = Link::Away { since: now, reason: "not connected yet".to_owned() };
+        Arc::new(Self(ArcSwap::from_pointee(Facts {
+            link,
+            revision: String::new(),
+            nack: None,
+            identity: None,
+            svid_expires: None,
+            identity_problem: None,
+            subscriptions: 0,
+            updates_applied: 0,
+            updates_refused: 0,
+        })))
+    }
+
+    pub fn load(&self) -> Arc<Facts> {
+        self.0.load_full()
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(&mut Facts)) {
+        let mut facts = Facts::clone(&self.0.load());
+        change(&mut facts);
+        self.0.store(Arc::new(facts));
+    }
+}
