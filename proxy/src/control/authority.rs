@@ -55,7 +55,9 @@ impl ServerCertVerifier for ByRootDigest {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let root = self.named(intermediates).ok_or_else(|| {
-            Error::General("it does not have the root that the join token names; the token is another mesh's".to_owned())
+            Error::General(
+                "it does not have the root that the join token names; the token is another mesh's".to_owned(),
+            )
         })?;
         let anchor = anchor_from_trusted_cert(root).map_err(|_| Error::from(CertificateError::BadEncoding))?;
         let certificate = EndEntityCert::try_from(leaf).map_err(|_| Error::from(CertificateError::BadEncoding))?;

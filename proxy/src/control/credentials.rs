@@ -1,6 +1,6 @@
 //! The proxy's key, SVID, roots and signers: in the state folder, in the cell that handshakes read, and renewed in time.
 //!
-//! It decides by which proof the next SVID is asked for; asking is `svid`'s, waiting `core`'s.
+//! It decides by which proof the next SVID is asked for; asking is `svid`'s, waiting the loop's.
 
 use super::StartError;
 use super::backoff::Backoff;
@@ -65,7 +65,9 @@ impl Credentials {
             let known = trust.roots.iter().any(|root| token.roots.contains(&Sha256::digest(root).into()));
             if token.identity != facts.id || !known {
                 let (old, new) = (&facts.id, &token.identity);
-                tracing::warn!("the state folder is {old}'s; the join token gives {new}, maybe in another mesh: joining anew");
+                tracing::warn!(
+                    "the state folder is {old}'s; the join token gives {new}, maybe in another mesh: joining anew"
+                );
                 return Ok(None);
             }
         }

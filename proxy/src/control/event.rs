@@ -2,9 +2,9 @@
 //!
 //! One enum, so that one loop sees everything in its order.
 
+use super::fetch::FetchError;
 use super::session::Session;
 use super::svid::{SignError, Signed};
-use super::fetch::FetchError;
 use weft_snapshot::{Digest, Host};
 use weft_wire::proto;
 
@@ -16,9 +16,18 @@ pub(super) enum Event {
     Signed(Result<Signed, SignError>),
     /// The control plane said welcome.
     Connected(Session),
-    Update { session: u64, update: proto::Update },
-    Closed { session: u64, reason: String },
-    Fetched { session: u64, outcome: Result<Vec<Digest>, FetchError> },
+    Update {
+        session: u64,
+        update: proto::Update,
+    },
+    Closed {
+        session: u64,
+        reason: String,
+    },
+    Fetched {
+        session: u64,
+        outcome: Result<Vec<Digest>, FetchError>,
+    },
     /// Something is due by the clock.
     Due,
 }

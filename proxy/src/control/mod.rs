@@ -4,9 +4,9 @@
 
 mod authority;
 mod backoff;
-mod core;
 mod credentials;
 mod dial;
+mod driver;
 mod event;
 mod fetch;
 mod held;
@@ -27,13 +27,13 @@ pub use status::{Facts, Link, Nacked, StatusCell};
 pub use svid::SignError;
 pub use token::{JoinToken, TokenError};
 
-use self::core::{Core, Inbox, Leaving};
 use crate::discovery::Discovery;
 use crate::state::{StateError, StateFolder};
 use crate::tls::{self, IdentityCell, IdentityError};
 use backoff::Backoff;
 use credentials::Credentials;
-use event::Ask;
+use driver::{Core, Inbox, Leaving};
+use event::{Ask, Event};
 use publication::Publication;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -42,6 +42,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 use subscriptions::Subscriptions;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use weft_snapshot::{Host, SpiffeId, WorkloadName};
 
 /// What a joined proxy needs to know at its start.
@@ -104,7 +105,9 @@ pub enum StartError {
     NeverJoined { state: PathBuf },
     #[error("the join token for {identity} has expired; make a new one with `weft token create`")]
     TokenExpired { identity: SpiffeId },
-    #[error("workload {workload} cannot have the identity {identity}: their namespaces differ; check --workload and --token")]
+    #[error(
+        "workload {workload} cannot have the identity {identity}: their namespaces differ; check --workload and --token"
+    )]
     Namespace { workload: WorkloadName, identity: SpiffeId },
     #[error("the control thread cannot be started: {0}")]
     Thread(std::io::Error),
@@ -163,47 +166,48 @@ pub fn start(
     publish: Box<dyn Publish>,
 ) -> Result<Control, StartError> {
     let ControlOptions { addresses, token, workload, inbound, artifact_key, state, pace } = options;
-    let state = Arc::new(state);
-    let pauses = || Backoff::new(pace.retry_first, pace.retry_max);
-    let (cell, now) = (Arc::clone(&identity), SystemTime::now());
-    let credentials = Credentials::load(Arc::clone(&state), cell, token, pauses(), now)?;
+    let (state, now) = (Arc::new(state), SystemTime::now());
+    let pauses = Backoff::new(pace.retry_first, pace.retry_max);
+    let credentials = Credentials::load(Arc::clone(&state), Arc::clone(&identity), token, pauses.clone(), now)?;
     credentials.check_workload(&workload)?;
     if let Some(address) = inbound {
         state.save_inbound_address(address)?;
     }
     let status = StatusCell::new(now);
-    let (asks, asked) = mpsc::channel(ASKS_MAX);
     let (events, happened) = mpsc::channel(EVENTS_MAX);
+    let start = Instant::now();
+    let core = Core {
+        publication: Publication::new(state, publish, workload.clone(), artifact_key.clone()),
+        setting: Setting { addresses, workload, inbound, artifact_key, pace },
+        provider: tls::provider(),
+        cell: identity,
+        credentials,
+        subscriptions: Subscriptions::new(pace.unused_max),
+        status: Arc::clone(&status),
+        events,
+        link: driver::Link::Down { retry_at: start },
+        backoff: pauses,
+        sessions: 0,
+        sweep_at: start + pace.sweep_every,
+        leaving: Leaving::No,
+    };
+    spawn(core, happened, status)
+}
+
+fn spawn(core: Core, events: mpsc::Receiver<Event>, status: Arc<StatusCell>) -> Result<Control, StartError> {
+    let (asks, asked) = mpsc::channel(ASKS_MAX);
     let (orders, ordered) = mpsc::channel(ORDERS_MAX);
     let (fail, failure) = oneshot::channel();
-    let told = Arc::clone(&status);
-    let body = move |runtime: tokio::runtime::Runtime| {
-        let publication = Publication::new(state, publish, workload.clone(), artifact_key.clone());
-        let start = tokio::time::Instant::now();
-        let core = Core {
-            setting: Setting { addresses, workload, inbound, artifact_key, pace },
-            provider: tls::provider(),
-            cell: identity,
-            credentials,
-            publication,
-            subscriptions: Subscriptions::new(pace.unused_max),
-            status: told,
-            events,
-            link: self::core::Link::Down { retry_at: start },
-            backoff: pauses(),
-            sessions: 0,
-            sweep_at: start + pace.sweep_every,
-            leaving: Leaving::No,
-        };
-        let inbox = Inbox { orders: ordered, events: happened, asks: asked };
+    let inbox = Inbox { orders: ordered, events, asks: asked };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+    let body = move || {
         if let Err(error) = runtime.block_on(core.run(inbox)) {
             tracing::error!("{error}");
+            // Nobody listens where the handle was dropped.
             let _ = fail.send(error);
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
-    let thread = std::thread::Builder::new().name("weft-control".to_owned()).spawn(move || body(runtime));
-    let thread = thread.map_err(StartError::Thread)?;
+    let thread = std::thread::Builder::new().name("weft-control".to_owned()).spawn(body).map_err(StartError::Thread)?;
     let discovery = Arc::new(Asking(asks));
     Ok(Control { discovery, status, orders, failure: Some(failure), thread: Some(thread) })
 }

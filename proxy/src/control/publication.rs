@@ -80,7 +80,9 @@ impl Publication {
             Ok(held) => held,
             Err(reason) => {
                 let path = self.state.path().display();
-                return tracing::error!("the snapshot in {path} is not used: {reason}; the control plane will send it anew");
+                return tracing::error!(
+                    "the snapshot in {path} is not used: {reason}; the control plane will send it anew"
+                );
             }
         };
         let needed = artifacts(&held.snapshot);
@@ -93,7 +95,9 @@ impl Publication {
             Err(problems) => {
                 let path = self.state.path().display();
                 let problems = sentences(&problems).join("; ");
-                tracing::error!("the snapshot in {path} cannot be served: {problems}; the control plane will send it anew");
+                tracing::error!(
+                    "the snapshot in {path} cannot be served: {problems}; the control plane will send it anew"
+                );
             }
         }
     }

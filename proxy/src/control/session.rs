@@ -1,6 +1,6 @@
 //! One stream to the control plane, from hello to its end: what it says becomes events.
 //!
-//! It judges nothing that arrives beyond the protocol level; `core` does.
+//! It judges nothing that arrives beyond the protocol level; the loop does.
 
 use super::dial::{Dialled, Reach, dial};
 use super::event::Event;
@@ -89,7 +89,9 @@ fn check_welcome(first: Option<proto::FromControlPlane>) -> Result<(), String> {
             "the control plane (version {}) speaks protocol level {}, this proxy needs {LEVEL_MIN}; upgrade the control plane",
             welcome.version, welcome.level
         )),
-        Some(from_control_plane::Message::Update(_)) => Err("the control plane's first message is no welcome".to_owned()),
+        Some(from_control_plane::Message::Update(_)) => {
+            Err("the control plane's first message is no welcome".to_owned())
+        }
         None => Err("the control plane ended the stream before it said welcome".to_owned()),
     }
 }

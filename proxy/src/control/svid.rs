@@ -1,6 +1,6 @@
 //! Getting an SVID: a fresh key, a request for it, and an answer that is checked before it is believed.
 //!
-//! The key never leaves this process. When to renew is a rule here; waiting for it is `core`'s.
+//! The key never leaves this process. When to renew is a rule here; waiting for it is the loop's.
 
 use super::authority::{controlplane_id, join_config};
 use super::dial::{DialError, Dialled, Reach, dial};
@@ -96,10 +96,9 @@ pub(super) async fn sign(asking: Asking) -> Result<Signed, SignError> {
     let mut client = IdentityClient::new(channel);
     let limit = asking.reach.answer_max;
     let answer = tokio::time::timeout(limit, client.sign(request)).await;
-    let answer = answer.map_err(|_| DialError::Slow { address, limit })?.map_err(|status| SignError::Refused {
-        code: status.code(),
-        message: status.message().to_owned(),
-    })?;
+    let answer = answer
+        .map_err(|_| DialError::Slow { address, limit })?
+        .map_err(|status| SignError::Refused { code: status.code(), message: status.message().to_owned() })?;
     checked(&asking, answer.into_inner()).map_err(SignError::Answer)
 }
 

@@ -47,7 +47,9 @@ pub(super) struct Inbox {
 }
 
 pub(super) enum Link {
-    Down { retry_at: Instant },
+    Down {
+        retry_at: Instant,
+    },
     Opening {
         number: u64,
         /// What apps asked for since hello was written.
@@ -318,7 +320,6 @@ impl Core {
         if add.is_empty() && remove.is_empty() {
             return;
         }
-        let texts = |hosts: &[Host]| hosts.iter().map(ToString::to_string);
         match &mut self.link {
             Link::Down { .. } => {}
             Link::Opening { late, .. } => {
@@ -326,7 +327,7 @@ impl Core {
                 late.remove.extend(texts(remove));
             }
             Link::Up(_) => {
-                let subscribe = proto::Subscribe { add: texts(add).collect(), remove: texts(remove).collect() };
+                let subscribe = proto::Subscribe { add: texts(add), remove: texts(remove) };
                 self.send(from_proxy::Message::Subscribe(subscribe));
             }
         }
@@ -419,6 +420,10 @@ impl Core {
             (facts.revision, facts.subscriptions) = (revision, subscriptions);
         });
     }
+}
+
+fn texts(hosts: &[Host]) -> Vec<String> {
+    hosts.iter().map(ToString::to_string).collect()
 }
 
 /// A number in 0..1, for what must not happen to all proxies at once.
