@@ -26,6 +26,12 @@ impl Interest {
         RequestAttribute(declare(&mut self.request, attribute.into()))
     }
 
+    /// The slot of an attribute that was declared already.
+    pub fn declared_request(&self, attribute: &str) -> Option<RequestAttribute> {
+        let slot = self.request.iter().position(|one| one == attribute)?;
+        Some(RequestAttribute(slot as u32))
+    }
+
     /// An attribute of the response to see in `on_response`: `:status`, a lower-case header, `@subset`, `@upstream`,
     /// or `req:NAME` for one of the request.
     pub fn response(&mut self, attribute: impl Into<String>) -> ResponseAttribute {
@@ -55,6 +61,10 @@ impl Interest {
     /// Says that the filter protects the service behind it, so that it has to run in that service's own sidecar.
     pub fn guard(&mut self) {
         self.guard = true;
+    }
+
+    pub fn is_guard(&self) -> bool {
+        self.guard
     }
 
     pub(crate) fn manifest(&self) -> Manifest {
