@@ -1,0 +1,65 @@
+//! The compiling child: limits itself, reads a component, writes an artifact.
+//!
+//! It does not know why it is asked. Its exit status and its last words on stderr are its whole answer.
+
+use super::{COMPONENT_BYTES_MAX, CompileError, compile};
+use crate::artifact_key;
+use std::io::{Read, Write};
+use std::process::ExitCode;
+
+/// Exit status: it makes artifacts for another key; stderr names the key.
+pub(super) const WRONG_KEY: i32 = 3;
+
+pub(super) const CPU_SECONDS_MAX: u64 = 100;
+/// Address space, so more than the memory that it uses: a component of 12 MB peaks at 364 MiB.
+pub(super) const MEMORY_BYTES_MAX: u64 = 4 << 30;
+
+/// The whole of the hidden subcommand `filter-compile [KEY]`: limits itself, reads a component from stdin, writes the
+/// artifact to stdout, or the reason to stderr. `arguments` are those after the subcommand.
+pub fn child_main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
+    let answer = |code: u8, words: &str| {
+        // Nobody to tell if stderr is gone.
+        let _ = writeln!(std::io::stderr(), "{words}");
+        ExitCode::from(code)
+    };
+    let key = artifact_key();
+    if arguments.next().is_some_and(|wanted| wanted != key) {
+        return answer(WRONG_KEY as u8, &key);
+    }
+    limit();
+    match converse() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(CompileError::Refused { reason }) => answer(1, &reason),
+        Err(error) => answer(1, &error.to_string()),
+    }
+}
+
+fn converse() -> Result<(), CompileError> {
+    let failed = |error: std::io::Error| CompileError::Refused { reason: error.to_string() };
+    let mut component = Vec::new();
+    // One byte more than is allowed, so that `inspect` sees that it is too large.
+    std::io::stdin().lock().take(COMPONENT_BYTES_MAX as u64 + 1).read_to_end(&mut component).map_err(failed)?;
+    let artifact = compile(&component)?;
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(&artifact).and_then(|()| stdout.flush()).map_err(failed)
+}
+
+/// Where a limit cannot be set, the parent's own limit of time remains.
+fn limit() {
+    set(libc::RLIMIT_CORE, 0);
+    set(libc::RLIMIT_FSIZE, 0);
+    set(libc::RLIMIT_CPU, CPU_SECONDS_MAX);
+    set(libc::RLIMIT_AS, MEMORY_BYTES_MAX);
+}
+
+#[cfg(target_os = "linux")]
+type Resource = libc::__rlimit_resource_t;
+#[cfg(not(target_os = "linux"))]
+type Resource = libc::c_int;
+
+#[allow(unsafe_code)]
+fn set(resource: Resource, max: u64) {
+    let limit = libc::rlimit { rlim_cur: max, rlim_max: max };
+    // SAFETY: the limit is a live local; lowering one's own limits harms nobody else.
+    unsafe { libc::setrlimit(resource, &limit) };
+}
