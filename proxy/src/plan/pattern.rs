@@ -63,6 +63,30 @@ pub(super) fn whole(pattern: &str) -> Result<String, InvalidPattern> {
     Ok(format!(r"\A(?:{})\z", translate(pattern)?))
 }
 
+/// Text with which every match of the whole pattern begins; empty where nothing is certain.
+pub(super) fn literal_prefix(pattern: &str) -> String {
+    let mut prefix = String::new();
+    // An alternative could begin with anything, and flags change what letters mean.
+    if pattern.contains('|') || pattern.contains("(?") || pattern.contains("\\Q") {
+        return prefix;
+    }
+    let mut chars = pattern.strip_prefix('^').unwrap_or(pattern).chars().peekable();
+    while let Some(c) = chars.next() {
+        let literal = match (c, chars.peek()) {
+            ('\\', Some(escaped)) if escaped.is_ascii_punctuation() => chars.next(),
+            ('.' | '\\' | '[' | ']' | '(' | ')' | '{' | '}' | '*' | '+' | '?' | '^' | '$', _) => None,
+            (c, _) => Some(c),
+        };
+        let Some(literal) = literal else { return prefix };
+        // What is repeated may not be there at all.
+        if matches!(chars.peek(), Some('*' | '?' | '{')) {
+            return prefix;
+        }
+        prefix.push(literal);
+    }
+    prefix
+}
+
 fn syntax(pattern: &str, error: &regex::Error) -> InvalidPattern {
     let text = error.to_string();
     // The regex crate draws a picture of several lines; its last line says what is wrong.
@@ -98,10 +122,7 @@ fn translate(pattern: &str) -> Result<String, InvalidPattern> {
                 out.push('\\');
                 push(c, &mut out)
             }
-            ('-', Place::Class) if rest.starts_with("--") => {
-                out.push('\\');
-                push(c, &mut out)
-            }
+            ('-', Place::Class) if rest.starts_with("--") => dashes(&mut out),
             _ => push(c, &mut out),
         };
         rest = &rest[taken..];
@@ -129,6 +150,16 @@ fn open_class(rest: &str, out: &mut String) -> usize {
         return opening.len() + 1;
     }
     opening.len()
+}
+
+/// A first `-` stands for itself and may begin a range; a later one makes a range that ends with `-`.
+fn dashes(out: &mut String) -> usize {
+    if out.ends_with(['[', '^']) {
+        out.push_str("\\-");
+        return 1;
+    }
+    out.push_str("-\\-");
+    2
 }
 
 fn posix_class(rest: &str, out: &mut String) -> usize {
@@ -180,6 +211,7 @@ mod tests {
             (r"[^]]+", "ab", true),
             (r"[a&&b]+", "a&b", true),
             (r"[+--]+", "+,-", true),
+            (r"[--/]+", "-./", true),
             (r"[[:alpha:]]+", "ab", true),
             (r"\Qa.b\E+", "a.bbb", true),
             (r"\Qa.b", "a.b", true),
@@ -193,6 +225,28 @@ mod tests {
         for (pattern, value, want) in rows {
             let compiled = WholePattern::new(pattern).expect(pattern);
             assert_eq!(compiled.is_match(value.as_bytes()), *want, "{pattern} on {value:?}");
+        }
+    }
+
+    #[test]
+    fn what_every_match_begins_with() {
+        let rows = [
+            ("/users/[0-9]+", "/users/"),
+            (r"^/a\.b/.*", "/a.b/"),
+            ("/ab?c", "/a"),
+            ("/ab*", "/a"),
+            ("/ab{2}", "/a"),
+            ("/ab+", "/ab"),
+            ("/a|/b", ""),
+            ("(?i)/a", ""),
+            (".*", ""),
+            (r"\d/x", ""),
+            ("/whole", "/whole"),
+            ("/a(b)c", "/a"),
+            ("/a$", "/a"),
+        ];
+        for (pattern, want) in rows {
+            assert_eq!(literal_prefix(pattern), want, "{pattern}");
         }
     }
 

@@ -15,8 +15,17 @@ pub(super) struct Conditions {
     others: Box<[Condition]>,
 }
 
+/// Whether `uri` is asked here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Uri {
+    Asked,
+    /// A set of patterns has found the block by it, and the pattern is compiled there only.
+    MatchedBefore,
+}
+
 #[derive(Debug)]
 enum UriCondition {
+    MatchedBefore,
     Value(Value),
     /// ASCII letters count alike.
     ExactAnyCase(Box<str>),
@@ -65,9 +74,10 @@ impl Value {
 }
 
 impl Conditions {
-    pub(super) fn new(block: &Match) -> Result<Self, InvalidPattern> {
+    pub(super) fn new(block: &Match, uri: Uri) -> Result<Self, InvalidPattern> {
         let uri = match (&block.uri, block.ignore_uri_case) {
             (None, _) => None,
+            (Some(_), _) if uri == Uri::MatchedBefore => Some(UriCondition::MatchedBefore),
             (Some(StringMatch::Exact(path)), true) => Some(UriCondition::ExactAnyCase(path.as_str().into())),
             (Some(StringMatch::Prefix(path)), true) => Some(UriCondition::PrefixAnyCase(path.as_str().into())),
             (Some(wanted), _) => Some(UriCondition::Value(Value::new(wanted)?)),
@@ -99,12 +109,8 @@ impl Conditions {
     }
 
     pub(super) fn hold(&self, head: &Head, port: u16) -> bool {
-        self.uri.as_ref().is_none_or(|uri| uri.holds(head.path.path())) && self.others_hold(head, port)
-    }
-
-    /// All but `uri`.
-    pub(super) fn others_hold(&self, head: &Head, port: u16) -> bool {
-        self.others.iter().all(|condition| condition.holds(head, port))
+        self.uri.as_ref().is_none_or(|uri| uri.holds(head.path.path()))
+            && self.others.iter().all(|condition| condition.holds(head, port))
     }
 
     pub(super) fn matched(&self) -> Matched {
@@ -121,6 +127,7 @@ impl Conditions {
 impl UriCondition {
     fn holds(&self, path: &str) -> bool {
         match self {
+            Self::MatchedBefore => true,
             Self::Value(value) => value.holds(path.as_bytes()),
             Self::ExactAnyCase(wanted) => path.eq_ignore_ascii_case(wanted),
             Self::PrefixAnyCase(wanted) => {
