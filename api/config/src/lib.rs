@@ -7,19 +7,30 @@
 //!                                └─ problems()
 //! ```
 
+mod check;
 mod compile;
+mod fields;
+mod identity;
+mod kind;
+mod names;
+mod object;
+mod parse;
 mod problem;
+mod quantity;
 mod render;
 mod source;
+mod suggest;
 mod view;
 mod world;
+mod yaml;
 
 pub use compile::compile;
+pub use kind::mesh::{Credentials, Mesh, Registry, Transport};
 pub use problem::{Code, Problem, Severity};
-pub use render::render;
+pub use render::{render, render_resource};
 pub use source::SourceFile;
 pub use view::{FilterFact, FilterFacts, Hosts, ManifestFact, Peer, Peers, Subject, UnknownWorkload, View, Viewpoint};
-pub use world::{Credentials, Member, Mesh, ObjectState, ObjectVersion, Policy, Registry, Transport, World};
+pub use world::{Member, ObjectState, ObjectVersion, Policy, World};
 
 /// Every problem of these files, in reading order, as `weft check` prints them.
 pub fn check(files: &[SourceFile]) -> Vec<Problem> {

@@ -2,9 +2,18 @@
 //!
 //! It does not know how a view is collected (world) or what becomes of it (compile).
 
+mod collect;
+
+pub(crate) use collect::{authentication, collect};
+
+use crate::kind::{DestinationRule, Filter, PeerAuthentication, VirtualService, WorkloadEntry};
+use crate::names::LabelSet;
+use crate::object::{Object, digest};
+use crate::world::{Declared, Targeting};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use weft_snapshot::{Digest, FilterKey, Host, Trust, WorkloadName};
+use std::sync::Arc;
+use weft_snapshot::{Digest, FilterKey, Host, OutboundPolicy, Trust, WorkloadName};
 
 /// Whose view it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -83,14 +92,82 @@ impl std::fmt::Display for UnknownWorkload {
 impl std::error::Error for UnknownWorkload {}
 
 /// The slice of a world that one proxy may see. Its hash covers all that [`crate::compile`] reads.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct View {
     pub(crate) trust: Trust,
+    pub(crate) trust_domain: String,
+    pub(crate) root_namespace: String,
+    pub(crate) outbound: OutboundPolicy,
+    pub(crate) caller: Caller,
+    /// What each asked host means.
+    pub(crate) answers: BTreeMap<Host, Option<Host>>,
+    /// The services that those are, by host.
+    pub(crate) services: BTreeMap<Host, Seen>,
+    /// Everything that their rules send requests to, by host; a host without an entry is unknown here.
+    pub(crate) targets: BTreeMap<Host, Target>,
+    /// What a filter's name means in a namespace: `(namespace, name)`.
+    pub(crate) filters: BTreeMap<(String, String), Option<Arc<Object<Filter>>>>,
+    pub(crate) facts: FilterFacts,
+    /// Of the workloads behind `targets`.
+    pub(crate) peers: Peers,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Caller {
+    pub(crate) namespace: String,
+    pub(crate) labels: LabelSet,
+    /// `None`: a listener, without inbound side.
+    pub(crate) workload: Option<OwnWorkload>,
+}
+
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct OwnWorkload {
+    pub(crate) entry: Arc<Object<WorkloadEntry>>,
+    pub(crate) services: Vec<Guarded>,
+    pub(crate) authentication: Authentication,
+    /// Filters whose selector selects this workload, in the order in which they run.
+    pub(crate) selecting: Vec<Arc<Object<Filter>>>,
+}
+
+/// A service that the workload answers for, and what is attached `at: Destination`.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Guarded {
+    pub(crate) declared: Arc<Declared>,
+    /// Those of the service's namespace and of the root namespace, by age.
+    pub(crate) virtual_services: Vec<(Arc<Object<VirtualService>>, Vec<Targeting>)>,
+    pub(crate) targeting: Vec<Targeting>,
+}
+
+/// The PeerAuthentications that count, by level; the oldest of each.
+#[derive(Clone, Debug, Default, Hash)]
+pub(crate) struct Authentication {
+    pub(crate) mesh: Option<Arc<Object<PeerAuthentication>>>,
+    pub(crate) namespace: Option<Arc<Object<PeerAuthentication>>>,
+    pub(crate) workload: Option<Arc<Object<PeerAuthentication>>>,
+}
+
+/// A service as its callers route to it.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Seen {
+    /// `None` where only a VirtualService speaks of the host.
+    pub(crate) declared: Option<Arc<Declared>>,
+    pub(crate) virtual_service: Option<(Arc<Object<VirtualService>>, Vec<Targeting>)>,
+}
+
+/// A service as requests are sent to it.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Target {
+    pub(crate) declared: Arc<Declared>,
+    /// Those that count for this caller, by age.
+    pub(crate) rules: Vec<Arc<Object<DestinationRule>>>,
+    /// How the workloads behind it take requests, by name: for endpoints that want plain text.
+    pub(crate) authentication: BTreeMap<WorkloadName, Authentication>,
 }
 
 impl View {
     /// A complete cache key for the snapshot: equal hashes, equal snapshots. Not stable across versions of Weft.
     pub fn hash(&self) -> Digest {
-        Digest([0; 32])
+        digest(self)
     }
 }

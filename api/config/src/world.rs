@@ -2,91 +2,40 @@
 //!
 //! It does not know where files come from, nor what a proxy makes of the configuration.
 
+mod attached;
+mod index;
+mod keep;
+mod policy;
+
+pub(crate) use attached::{Attached, Site, attachments};
+pub(crate) use index::{Backing, Declared, Index, Targeting, subset};
+pub use policy::Policy;
+pub(crate) use policy::{key, missing_key};
+
+use crate::kind::mesh::Mesh;
+use crate::object::digest;
+use crate::parse::{self, Any, ParsedFile};
 use crate::view::{FilterFacts, UnknownWorkload, View, Viewpoint};
-use crate::{Problem, SourceFile};
-use std::time::Duration;
-use weft_snapshot::{Digest, FilterKey, Labels, OutboundPolicy, SpiffeId, WorkloadName};
+use crate::{Problem, SourceFile, check};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use weft_snapshot::{Labels, SpiffeId, WorkloadName};
 
 /// All configuration that counts at one moment.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct World {
     mesh: Mesh,
+    files: BTreeMap<String, Arc<ParsedFile>>,
+    objects: keep::Objects,
+    index: Arc<Index>,
     problems: Vec<Problem>,
+    revision: String,
 }
 
-/// The Mesh object, or its defaults.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Mesh {
-    /// `cluster.local`.
-    pub trust_domain: String,
-    /// `weft-system`.
-    pub root_namespace: String,
-    pub outbound: OutboundPolicy,
-    pub registries: Vec<Registry>,
-}
-
-impl Default for Mesh {
+impl Default for World {
     fn default() -> Self {
-        Self {
-            trust_domain: "cluster.local".into(),
-            root_namespace: "weft-system".into(),
-            outbound: OutboundPolicy::AllowAny,
-            registries: Vec::new(),
-        }
+        Self::assemble(BTreeMap::new(), keep::Kept::default())
     }
-}
-
-/// How one registry is spoken to. Paths are already joined to the folder of the Mesh object's file.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Registry {
-    /// `HOST[:PORT]`, as image references write it.
-    pub host: String,
-    /// `HOST[:PORT]` that is asked instead.
-    pub mirror: Option<String>,
-    /// PEM file with the roots that its certificate may end in; `None`: the system's.
-    pub ca: Option<String>,
-    pub transport: Transport,
-    pub credentials: Option<Credentials>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Transport {
-    Https,
-    PlainHttp,
-}
-
-/// Where the password is read; never the password itself.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Credentials {
-    Password {
-        username: String,
-        password_file: String,
-    },
-    /// A docker config.json.
-    DockerConfig {
-        file: String,
-    },
-}
-
-/// One policy that some object attaches: a Filter with one config. What has to be resolved, admitted and compiled.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Policy {
-    pub key: FilterKey,
-    /// `NAMESPACE/NAME` of the Filter.
-    pub filter: String,
-    /// `oci://…` or `oci-layout:PATH[:TAG]`, PATH already joined to the folder of the Filter's file.
-    pub image: String,
-    /// Pins the component's manifest.
-    pub digest: Option<Digest>,
-    /// How often a tag is looked up again; `None`: only when the object changes.
-    pub refresh: Option<Duration>,
-    /// JSON.
-    pub config: String,
-    pub deadline: Duration,
-    pub memory_max: u64,
-    /// Place of the Filter, for problems.
-    pub file: String,
-    pub line: u32,
 }
 
 /// What the control plane has to know of a workload that wants to join.
@@ -120,13 +69,38 @@ impl World {
     /// Reads all files. What is broken keeps its version of `previous`; what is gone goes. Unchanged files are not
     /// parsed again.
     pub fn build(files: &[SourceFile], previous: &World) -> World {
-        let _ = files;
-        previous.clone()
+        let mut parsed = BTreeMap::new();
+        for file in files {
+            let hash = parse::text_hash(file);
+            let known = previous.files.get(&file.path).filter(|known| known.text_hash == hash);
+            let now = known.cloned().unwrap_or_else(|| Arc::new(parse::parse(file, hash)));
+            parsed.insert(file.path.clone(), now);
+        }
+        let kept = keep::keep(&parsed, &previous.objects);
+        Self::assemble(parsed, kept)
+    }
+
+    fn assemble(files: BTreeMap<String, Arc<ParsedFile>>, kept: keep::Kept) -> Self {
+        let mut problems: Vec<Problem> = files.values().flat_map(|file| file.problems.iter().cloned()).collect();
+        problems.extend(kept.problems);
+        let mut by_age: Vec<&Any> = kept.objects.values().map(|(any, _)| any).collect();
+        by_age.sort_by(|a, b| a.meta().age.cmp(&b.meta().age));
+        let mesh = match by_age.iter().find(|any| matches!(any, Any::Mesh(_))) {
+            Some(Any::Mesh(mesh)) => mesh.spec.clone(),
+            _ => Mesh::default(),
+        };
+        let ids: Vec<_> = by_age.iter().map(|any| any.hash()).collect();
+        let revision = digest(&ids).to_string();
+        let index = Index::new(&by_age, &mesh);
+        problems.extend(check::across_objects(&index, &by_age, &mesh));
+        problems.sort_by(Problem::reading_order);
+        problems.dedup();
+        Self { mesh, files, objects: kept.objects, index: Arc::new(index), problems, revision }
     }
 
     /// Hash of all that counts: the same for the same content, wherever and whenever it was read.
     pub fn revision(&self) -> &str {
-        ""
+        &self.revision
     }
 
     /// In reading order. Those that need the filters' manifests are [`World::filter_problems`].
@@ -135,8 +109,8 @@ impl World {
     }
 
     /// What only shows when the manifests are known: guards at the caller, nothing to pick from.
-    pub fn filter_problems(&self, _facts: &FilterFacts) -> Vec<Problem> {
-        Vec::new()
+    pub fn filter_problems(&self, facts: &FilterFacts) -> Vec<Problem> {
+        check::with_manifests(&self.index, facts)
     }
 
     pub fn mesh(&self) -> &Mesh {
@@ -145,23 +119,35 @@ impl World {
 
     /// Every policy that is attached somewhere, by key.
     pub fn policies(&self) -> Vec<Policy> {
-        Vec::new()
+        policy::attached(&self.index).into_values().collect()
     }
 
     pub fn members(&self) -> impl Iterator<Item = Member> {
-        std::iter::empty()
+        self.index.workloads.keys().filter_map(|name| self.member(name))
     }
 
-    pub fn member(&self, _name: &WorkloadName) -> Option<Member> {
-        None
+    pub fn member(&self, name: &WorkloadName) -> Option<Member> {
+        let entry = self.index.workloads.get(name)?;
+        let identity = crate::identity::spiffe_id(&self.mesh.trust_domain, entry).ok()?;
+        Some(Member { name: name.clone(), identity, labels: crate::identity::labels(entry) })
     }
 
     pub fn objects(&self) -> impl Iterator<Item = ObjectState> {
-        std::iter::empty()
+        self.objects.values().map(|(any, version)| {
+            let meta = any.meta();
+            ObjectState {
+                kind: meta.id.kind.name(),
+                namespace: meta.id.namespace.clone(),
+                name: meta.id.name.clone(),
+                file: meta.age.file.to_string(),
+                line: meta.at.line,
+                version: *version,
+            }
+        })
     }
 
     /// Collects what the subject may see of the hosts that it asked for.
     pub fn view(&self, at: &Viewpoint<'_>) -> Result<View, UnknownWorkload> {
-        Ok(View { trust: at.trust.clone() })
+        crate::view::collect(&self.index, &self.mesh, at)
     }
 }

@@ -1,0 +1,288 @@
+//! One file as objects and problems.
+//!
+//! It does not know other files, nor what of an earlier version may be kept.
+
+use crate::fields::{Cursor, Fields, Log};
+use crate::kind::{self, Reading};
+use crate::object::{Age, Kind, Meta, Metadata, Object, ObjectId, digest, metadata};
+use crate::problem::{Code, Problem, Severity};
+use crate::yaml::{self, Fault, FaultKind, Position};
+use crate::{SourceFile, suggest};
+use std::sync::Arc;
+use weft_snapshot::Digest;
+
+/// A whole object of any kind.
+#[derive(Clone, Debug)]
+pub(crate) enum Any {
+    Mesh(Arc<Object<kind::mesh::Mesh>>),
+    Service(Arc<Object<kind::Service>>),
+    ServiceEntry(Arc<Object<kind::ServiceEntry>>),
+    WorkloadEntry(Arc<Object<kind::WorkloadEntry>>),
+    VirtualService(Arc<Object<kind::VirtualService>>),
+    DestinationRule(Arc<Object<kind::DestinationRule>>),
+    PeerAuthentication(Arc<Object<kind::PeerAuthentication>>),
+    Filter(Arc<Object<kind::Filter>>),
+}
+
+impl Any {
+    pub(crate) fn meta(&self) -> &Meta {
+        match self {
+            Self::Mesh(object) => &object.meta,
+            Self::Service(object) => &object.meta,
+            Self::ServiceEntry(object) => &object.meta,
+            Self::WorkloadEntry(object) => &object.meta,
+            Self::VirtualService(object) => &object.meta,
+            Self::DestinationRule(object) => &object.meta,
+            Self::PeerAuthentication(object) => &object.meta,
+            Self::Filter(object) => &object.meta,
+        }
+    }
+
+    pub(crate) fn hash(&self) -> Digest {
+        match self {
+            Self::Mesh(object) => object.hash(),
+            Self::Service(object) => object.hash(),
+            Self::ServiceEntry(object) => object.hash(),
+            Self::WorkloadEntry(object) => object.hash(),
+            Self::VirtualService(object) => object.hash(),
+            Self::DestinationRule(object) => object.hash(),
+            Self::PeerAuthentication(object) => object.hash(),
+            Self::Filter(object) => object.hash(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct ParsedFile {
+    pub(crate) text_hash: Digest,
+    pub(crate) good: Vec<Any>,
+    /// Objects that are written here and broken.
+    pub(crate) broken: Vec<ObjectId>,
+    pub(crate) integrity: Integrity,
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// Whether it is certain which objects a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Integrity {
+    Whole,
+    /// Some document could not be read far enough to say what it is.
+    Torn,
+}
+
+pub(crate) fn parse(file: &SourceFile, text_hash: Digest) -> ParsedFile {
+    let mut parsed = ParsedFile {
+        text_hash,
+        good: Vec::new(),
+        broken: Vec::new(),
+        integrity: Integrity::Whole,
+        problems: Vec::new(),
+    };
+    let text = match std::str::from_utf8(&file.bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            parsed.integrity = Integrity::Torn;
+            parsed.problems.push(not_utf8(file, error.valid_up_to()));
+            return parsed;
+        }
+    };
+    let path: Arc<str> = file.path.as_str().into();
+    for (document, tree) in yaml::documents(text).iter().enumerate() {
+        let log = Log::new(&file.path);
+        let root = Cursor::root(&tree.root, &log);
+        let (cut, doubled): (Vec<_>, Vec<_>) = tree.faults.iter().partition(|f| f.kind == FaultKind::Syntax);
+        *log.object.borrow_mut() = peek(&root).unwrap_or_default();
+        report(&doubled, Code::DuplicateKey, &log);
+        if cut.is_empty() {
+            for (item, root) in items(&root).into_iter().enumerate() {
+                let age = Age { file: path.clone(), document, item };
+                read(&root, age, doubled.is_empty(), &mut parsed, &log);
+            }
+        } else {
+            // What came before the fault says which object it is, and nothing more of it is used.
+            report(&cut, Code::BadYaml, &log);
+            parsed.integrity = Integrity::Torn;
+        }
+        parsed.problems.extend(log.into_problems());
+    }
+    parsed
+}
+
+fn not_utf8(file: &SourceFile, valid_up_to: usize) -> Problem {
+    let before = String::from_utf8_lossy(&file.bytes[..valid_up_to]);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
+    Problem {
+        code: Code::NotUtf8,
+        severity: Severity::Error,
+        file: file.path.clone(),
+        line: u32::try_from(line).unwrap_or(u32::MAX),
+        column: u32::try_from(column).unwrap_or(u32::MAX),
+        object: String::new(),
+        field: String::new(),
+        reason: "the file is not UTF-8 text".into(),
+        remedy: "save it as UTF-8".into(),
+    }
+}
+
+/// The documents of a `List`, as `kubectl get -o yaml` writes it; else the document itself.
+fn items<'a>(root: &Cursor<'a>) -> Vec<Cursor<'a>> {
+    if !root.is_map() {
+        return vec![root.clone()];
+    }
+    let entries = root.entries();
+    let is_list = entries.iter().any(|(key, value)| *key == "kind" && value.is_exactly("List"));
+    match entries.into_iter().find(|(key, _)| is_list && *key == "items") {
+        Some((_, items)) => items.list(),
+        None => vec![root.clone()],
+    }
+}
+
+/// Reads one document, or one item of a list. `sound`: no key of the document is there twice.
+fn read(root: &Cursor<'_>, age: Age, sound: bool, parsed: &mut ParsedFile, log: &Log) {
+    let errors_before = log.errors();
+    log.object.borrow_mut().clear();
+    if !root.is_map() {
+        root.error(
+            Code::NotAnObject,
+            "this document is no object",
+            "write apiVersion, kind and metadata, or remove it",
+        );
+        parsed.integrity = Integrity::Torn;
+        return;
+    }
+    let at = root.at();
+    let outcome = root.object(|fields| object(fields, &age, at, log)).flatten();
+    match outcome {
+        Some(Read::Object(any)) if sound && log.errors() == errors_before => parsed.good.push(any),
+        Some(Read::Object(any)) => parsed.broken.push(any.meta().id.clone()),
+        Some(Read::Broken(id)) => parsed.broken.push(id),
+        Some(Read::NotOurs) => {}
+        None => parsed.integrity = Integrity::Torn,
+    }
+}
+
+fn report(faults: &[&Fault], code: Code, log: &Log) {
+    for fault in faults {
+        log.add(Problem {
+            code,
+            severity: Severity::Error,
+            file: log.file.clone(),
+            line: fault.at.line,
+            column: fault.at.column,
+            object: log.object.borrow().clone(),
+            field: String::new(),
+            reason: fault.reason.clone(),
+            remedy: fault.remedy.clone(),
+        });
+    }
+}
+
+enum Read {
+    Object(Any),
+    Broken(ObjectId),
+    NotOurs,
+}
+
+/// `None`: it cannot be said which object this is.
+fn object(fields: &mut Fields<'_>, age: &Age, at: Position, log: &Log) -> Option<Read> {
+    let api_version = fields.required("apiVersion");
+    let kind_field = fields.required("kind");
+    fields.ignore(&["status"]);
+    let (api_version, kind_field) = (api_version?, kind_field?);
+    let (version, word) = (api_version.nonempty()?, kind_field.nonempty()?);
+    let reading = kind::reading(version, word);
+    if !matches!(reading, Reading::Supported(_)) {
+        fields.ignore_rest();
+        *log.object.borrow_mut() = peek(fields.cursor()).unwrap_or_default();
+        return unread(reading, (&api_version, &kind_field), (version, word));
+    }
+    let Reading::Supported(kind) = reading else { return None };
+    let Some(metadata) = metadata(fields) else {
+        fields.ignore(&["spec"]);
+        return None;
+    };
+    let id = ObjectId { kind, namespace: metadata.namespace.clone(), name: metadata.name.clone() };
+    *log.object.borrow_mut() = id.to_string();
+    let meta = Meta { id: id.clone(), labels: metadata.labels.clone(), age: age.clone(), at };
+    Some(match spec(fields, &metadata, meta) {
+        Some(any) => Read::Object(any),
+        None => Read::Broken(id),
+    })
+}
+
+fn spec(fields: &mut Fields<'_>, metadata: &Metadata, meta: Meta) -> Option<Any> {
+    let namespace = metadata.namespace.as_str();
+    let file = meta.age.file.clone();
+    Some(match meta.id.kind {
+        Kind::Mesh => Any::Mesh(Arc::new(Object::new(meta, kind::mesh::read(fields, &file)?))),
+        Kind::Service => Any::Service(Arc::new(Object::new(meta, kind::service::read(fields, metadata)?))),
+        Kind::ServiceEntry => {
+            Any::ServiceEntry(Arc::new(Object::new(meta, kind::service_entry::read(fields, namespace)?)))
+        }
+        Kind::WorkloadEntry => {
+            let labels = metadata.labels.clone();
+            Any::WorkloadEntry(Arc::new(Object::new(meta, kind::workload_entry::read(fields, &labels)?)))
+        }
+        Kind::VirtualService => {
+            Any::VirtualService(Arc::new(Object::new(meta, kind::virtual_service::read(fields, namespace)?)))
+        }
+        Kind::DestinationRule => {
+            Any::DestinationRule(Arc::new(Object::new(meta, kind::destination_rule::read(fields, namespace)?)))
+        }
+        Kind::PeerAuthentication => {
+            Any::PeerAuthentication(Arc::new(Object::new(meta, kind::peer_authentication::read(fields)?)))
+        }
+        Kind::Filter => Any::Filter(Arc::new(Object::new(meta, kind::filter::read(fields, metadata, &file)?))),
+    })
+}
+
+fn unread(reading: Reading, at: (&Cursor<'_>, &Cursor<'_>), words: (&str, &str)) -> Option<Read> {
+    let ((version_at, kind_at), (version, kind)) = (at, words);
+    match reading {
+        Reading::Supported(_) => None,
+        Reading::OtherVersion(known) => {
+            let reason = format!("{kind} is not read in version {version:?}");
+            version_at.error(Code::UnknownVersion, reason, format!("write {known}"));
+            // It may be an object that was good under another version.
+            None
+        }
+        Reading::NotYet => {
+            let reason = format!("{kind} of {version} is not supported by this version of Weft, and has no effect");
+            kind_at.not_supported(reason, "remove it from what Weft reads");
+            Some(Read::NotOurs)
+        }
+        Reading::Foreign => {
+            let reason = format!("{kind} of {version} configures no mesh, and is left aside");
+            kind_at.warn(Code::ForeignKind, reason, "nothing, if it is meant for others");
+            Some(Read::NotOurs)
+        }
+        Reading::Unknown => {
+            let remedy = match suggest::nearest(kind, kind::KIND_NAMES.iter().copied()) {
+                Some(name) => format!("did you mean {name}?"),
+                None => format!("Weft reads {}", kind::KIND_NAMES.join(", ")),
+            };
+            kind_at.error(Code::UnknownKind, format!("there is no kind {kind} in {version}"), remedy);
+            None
+        }
+    }
+}
+
+/// `Kind namespace/name` of a document that is not read further.
+fn peek(root: &Cursor<'_>) -> Option<String> {
+    if !root.is_map() {
+        return None;
+    }
+    let text = |cursor: &Cursor<'_>, wanted: &str| {
+        let found = cursor.is_map().then(|| cursor.entries().into_iter().find(|(key, _)| *key == wanted))??;
+        found.1.is_text().then(|| found.1.scalar().map(str::to_owned))?
+    };
+    let (_, metadata) = root.entries().into_iter().find(|(key, _)| *key == "metadata")?;
+    let namespace = text(&metadata, "namespace").unwrap_or_else(|| "default".into());
+    Some(format!("{} {namespace}/{}", text(root, "kind")?, text(&metadata, "name")?))
+}
+
+/// Of a file's bytes: an unchanged file is not parsed again.
+pub(crate) fn text_hash(file: &SourceFile) -> Digest {
+    digest(&(&file.path, &file.bytes))
+}

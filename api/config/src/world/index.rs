@@ -1,0 +1,324 @@
+//! The lookups that make a world of thousands of services cheap: hosts, rules, selections, attachments.
+//!
+//! It does not compile anything: it answers which objects count for whom.
+
+use crate::identity;
+use crate::kind::destination_rule::Subset;
+use crate::kind::filter::{Target, TargetKind};
+use crate::kind::mesh::Mesh;
+use crate::kind::port::Port;
+use crate::kind::service_entry::Endpoints;
+use crate::kind::{DestinationRule, Filter, PeerAuthentication, VirtualService, WorkloadEntry};
+use crate::names::{self, ExportTo, LabelSet, selects};
+use crate::object::{Meta, Object};
+use crate::parse::Any;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use weft_snapshot::{Host, WorkloadName};
+
+/// A service as a Service or ServiceEntry declares it.
+#[derive(Clone, Debug)]
+pub(crate) struct Declared {
+    pub(crate) host: Host,
+    pub(crate) meta: Meta,
+    pub(crate) ports: Vec<Port>,
+    pub(crate) export_to: ExportTo,
+    pub(crate) addresses: Vec<Host>,
+    pub(crate) backing: Backing,
+}
+
+/// What answers for a service.
+#[derive(Clone, Debug, Hash)]
+pub(crate) enum Backing {
+    /// In the order of their names.
+    Workloads(Vec<Arc<Object<WorkloadEntry>>>),
+    Listed(Vec<WorkloadEntry>),
+}
+
+/// Place and age count in no view: only in which of several services counts.
+impl std::hash::Hash for Declared {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (&self.host, &self.meta.id, &self.ports, &self.addresses, &self.backing).hash(state);
+    }
+}
+
+/// A Filter that names an object in its targetRefs.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Targeting {
+    pub(crate) filter: Arc<Object<Filter>>,
+    pub(crate) target: Target,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    pub(crate) root_namespace: String,
+    /// By host: a Kubernetes Service first, then by age.
+    pub(crate) services: BTreeMap<Host, Vec<Arc<Declared>>>,
+    /// The host for which an address stands.
+    pub(crate) addresses: HashMap<Host, Host>,
+    /// By host as written, wildcards too; by age.
+    pub(crate) virtual_services: BTreeMap<Host, Vec<Arc<Object<VirtualService>>>>,
+    /// By namespace, then host as written; by age.
+    pub(crate) rules: HashMap<String, HashMap<Host, Vec<Arc<Object<DestinationRule>>>>>,
+    pub(crate) workloads: BTreeMap<WorkloadName, Arc<Object<WorkloadEntry>>>,
+    /// The services that a workload answers for.
+    pub(crate) memberships: HashMap<WorkloadName, Vec<Arc<Declared>>>,
+    /// By namespace; by age.
+    pub(crate) authentications: HashMap<String, Vec<Arc<Object<PeerAuthentication>>>>,
+    /// By namespace and name.
+    pub(crate) filters: BTreeMap<(String, String), Arc<Object<Filter>>>,
+    /// Filters with a selector, by namespace; the highest priority first.
+    pub(crate) selecting: HashMap<String, Vec<Arc<Object<Filter>>>>,
+    /// By the namespace and name of the VirtualService.
+    pub(crate) on_virtual_services: HashMap<(String, String), Vec<Targeting>>,
+    /// By the namespace and name of the Service.
+    pub(crate) on_services: HashMap<(String, String), Vec<Targeting>>,
+}
+
+impl Index {
+    /// `objects` by age.
+    pub(crate) fn new(objects: &[&Any], mesh: &Mesh) -> Self {
+        let mut index = Self { root_namespace: mesh.root_namespace.clone(), ..Self::default() };
+        for any in objects {
+            if let Any::WorkloadEntry(entry) = any {
+                index.workloads.insert(identity::name(entry), entry.clone());
+            }
+        }
+        let workloads: Vec<_> = index.workloads.values().cloned().collect();
+        let selection = Selection::new(workloads.iter());
+        for any in objects {
+            index.add(any, &selection);
+        }
+        for services in index.services.values_mut() {
+            // Stable: by age within each.
+            services.sort_by_key(|declared| declared.meta.id.kind != crate::object::Kind::Service);
+        }
+        for filters in index.selecting.values_mut() {
+            filters.sort_by(|a, b| in_order(a, b));
+        }
+        for targeting in index.on_virtual_services.values_mut().chain(index.on_services.values_mut()) {
+            targeting.sort_by(|a, b| in_order(&a.filter, &b.filter));
+        }
+        index
+    }
+
+    fn add(&mut self, any: &Any, selection: &Selection<'_>) {
+        match any {
+            Any::Mesh(_) | Any::WorkloadEntry(_) => {}
+            Any::Service(service) => {
+                let Ok(host) = names::service_host(&service.meta.id.name, service.meta.namespace()) else { return };
+                let spec = &service.spec;
+                let chosen = if spec.selector.is_empty() {
+                    Vec::new()
+                } else {
+                    selection.matching(service.meta.namespace(), &spec.selector)
+                };
+                self.declare(Declared {
+                    host,
+                    meta: service.meta.clone(),
+                    ports: spec.ports.clone(),
+                    export_to: spec.export_to.clone(),
+                    addresses: Vec::new(),
+                    backing: Backing::Workloads(chosen),
+                });
+            }
+            Any::ServiceEntry(entry) => self.add_entry(entry, selection),
+            Any::VirtualService(object) => {
+                for (host, _) in &object.spec.hosts {
+                    self.virtual_services.entry(host.clone()).or_default().push(object.clone());
+                }
+            }
+            Any::DestinationRule(rule) => {
+                let namespace = self.rules.entry(rule.meta.namespace().to_owned()).or_default();
+                namespace.entry(rule.spec.host.0.clone()).or_default().push(rule.clone());
+            }
+            Any::PeerAuthentication(policy) => {
+                self.authentications.entry(policy.meta.namespace().to_owned()).or_default().push(policy.clone());
+            }
+            Any::Filter(filter) => self.add_filter(filter),
+        }
+    }
+
+    fn add_entry(&mut self, entry: &Object<crate::kind::ServiceEntry>, selection: &Selection<'_>) {
+        let spec = &entry.spec;
+        for (host, place) in &spec.hosts {
+            let backing = match &spec.endpoints {
+                Endpoints::Selected(labels, _) => {
+                    Backing::Workloads(selection.matching(entry.meta.namespace(), labels))
+                }
+                Endpoints::Listed(entries) => Backing::Listed(entries.clone()),
+                Endpoints::Hosts => {
+                    Backing::Listed(vec![crate::kind::workload_entry::named(host.as_str(), place.clone())])
+                }
+            };
+            // Several hosts share no address: which of them would it mean?
+            let addresses = if spec.hosts.len() == 1 { spec.addresses.clone() } else { Vec::new() };
+            self.declare(Declared {
+                host: host.clone(),
+                meta: entry.meta.clone(),
+                ports: spec.ports.clone(),
+                export_to: spec.export_to.clone(),
+                addresses,
+                backing,
+            });
+        }
+    }
+
+    fn declare(&mut self, declared: Declared) {
+        let declared = Arc::new(declared);
+        for address in &declared.addresses {
+            self.addresses.entry(address.clone()).or_insert_with(|| declared.host.clone());
+        }
+        if let Backing::Workloads(entries) = &declared.backing {
+            for entry in entries {
+                self.memberships.entry(identity::name(entry)).or_default().push(declared.clone());
+            }
+        }
+        self.services.entry(declared.host.clone()).or_default().push(declared);
+    }
+
+    fn add_filter(&mut self, filter: &Arc<Object<Filter>>) {
+        let id = &filter.meta.id;
+        self.filters.insert((id.namespace.clone(), id.name.clone()), filter.clone());
+        if filter.spec.selector.is_some() {
+            self.selecting.entry(id.namespace.clone()).or_default().push(filter.clone());
+        }
+        for target in &filter.spec.targets {
+            let key = (id.namespace.clone(), target.name.clone());
+            let by_name = match target.kind {
+                TargetKind::Service => &mut self.on_services,
+                TargetKind::VirtualService(_) | TargetKind::Route(_) => &mut self.on_virtual_services,
+            };
+            by_name.entry(key).or_default().push(Targeting { filter: filter.clone(), target: target.clone() });
+        }
+    }
+
+    /// The service of this host that callers of a namespace see: a Kubernetes Service, then their own, then the oldest.
+    pub(crate) fn service(&self, host: &Host, caller: &str) -> Option<&Arc<Declared>> {
+        let visible = || self.services.get(host).into_iter().flatten().filter(|d| d.export_to.admits(caller));
+        let first = visible().next()?;
+        if first.meta.id.kind == crate::object::Kind::Service {
+            return Some(first);
+        }
+        visible().find(|declared| declared.meta.namespace() == caller).or(Some(first))
+    }
+
+    /// The VirtualService that routes requests of a namespace to this host: of the most specific host, the oldest.
+    pub(crate) fn virtual_service(&self, host: &Host, caller: &str) -> Option<&Arc<Object<VirtualService>>> {
+        let oldest = |host: &Host| {
+            let written = self.virtual_services.get(host).into_iter().flatten();
+            written.into_iter().find(|object| object.spec.export_to.admits(caller))
+        };
+        oldest(host).or_else(|| names::wildcards(host).iter().find_map(oldest))
+    }
+
+    /// The host that callers of a namespace mean.
+    pub(crate) fn resolve(&self, asked: &Host, caller: &str) -> Option<Host> {
+        let known = |host: &Host| self.is_known(host, caller);
+        let exact = [Some(asked.clone()), names::expand(asked, caller), self.addresses.get(asked).cloned()];
+        exact.into_iter().flatten().find(known).or_else(|| names::wildcards(asked).into_iter().find(known))
+    }
+
+    /// True where a service or a VirtualService speaks of just this host.
+    pub(crate) fn is_known(&self, host: &Host, caller: &str) -> bool {
+        let routed = || self.virtual_services.get(host).into_iter().flatten().any(|o| o.spec.export_to.admits(caller));
+        self.service(host, caller).is_some() || routed()
+    }
+
+    /// The DestinationRules for a host: the caller's namespace first, then the service's, then the root's; there those
+    /// of the most specific host, by age.
+    pub(crate) fn rules(&self, host: &Host, owner: Option<&str>, caller: &str) -> Vec<Arc<Object<DestinationRule>>> {
+        let own = (caller != self.root_namespace).then_some(caller);
+        for namespace in [own, owner, Some(self.root_namespace.as_str())].into_iter().flatten() {
+            let Some(by_host) = self.rules.get(namespace) else { continue };
+            let visible = |host: &Host| -> Vec<_> {
+                let written = by_host.get(host).into_iter().flatten();
+                let admitted =
+                    |rule: &&Arc<Object<DestinationRule>>| namespace == caller || rule.spec.export_to.admits(caller);
+                written.filter(admitted).cloned().collect()
+            };
+            let mut found = visible(host);
+            for wildcard in names::wildcards(host) {
+                if !found.is_empty() {
+                    break;
+                }
+                found = visible(&wildcard);
+            }
+            if !found.is_empty() {
+                return found;
+            }
+        }
+        Vec::new()
+    }
+
+    /// What a filter's name means in a namespace: there, then in the root namespace.
+    pub(crate) fn filter(&self, namespace: &str, name: &str) -> Option<&Arc<Object<Filter>>> {
+        let in_namespace = |namespace: &str| self.filters.get(&(namespace.to_owned(), name.to_owned()));
+        in_namespace(namespace).or_else(|| in_namespace(&self.root_namespace))
+    }
+
+    pub(crate) fn targeting(&self, meta: &Meta) -> &[Targeting] {
+        let key = (meta.id.namespace.clone(), meta.id.name.clone());
+        let by_name = match meta.id.kind {
+            crate::object::Kind::Service => &self.on_services,
+            _ => &self.on_virtual_services,
+        };
+        by_name.get(&key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every workload that a selector in this namespace selects: of the namespace, or from the root namespace of all.
+    pub(crate) fn selected(&self, namespace: &str, selector: &LabelSet) -> Vec<&Arc<Object<WorkloadEntry>>> {
+        let everywhere = namespace == self.root_namespace;
+        let chosen = |entry: &&Arc<Object<WorkloadEntry>>| {
+            (everywhere || entry.meta.namespace() == namespace) && selects(selector, &entry.spec.labels)
+        };
+        self.workloads.values().filter(chosen).collect()
+    }
+}
+
+/// The highest priority first, then by name and namespace (WasmPlugin's order).
+fn in_order(a: &Object<Filter>, b: &Object<Filter>) -> std::cmp::Ordering {
+    let key = |o: &Object<Filter>| (-i64::from(o.spec.priority), o.meta.id.name.clone(), o.meta.id.namespace.clone());
+    key(a).cmp(&key(b))
+}
+
+/// Of several rules for one host in one namespace: the first with this subset.
+pub(crate) fn subset<'a>(rules: &'a [Arc<Object<DestinationRule>>], name: &str) -> Option<&'a Subset> {
+    rules.iter().flat_map(|rule| &rule.spec.subsets).find(|subset| subset.name == name)
+}
+
+/// Workloads by label, so that a selector looks at few of them.
+struct Selection<'a> {
+    by_label: HashMap<(&'a str, &'a str, &'a str), Vec<&'a Arc<Object<WorkloadEntry>>>>,
+    by_namespace: HashMap<&'a str, Vec<&'a Arc<Object<WorkloadEntry>>>>,
+}
+
+impl<'a> Selection<'a> {
+    fn new(entries: impl Iterator<Item = &'a Arc<Object<WorkloadEntry>>>) -> Self {
+        let mut selection = Self { by_label: HashMap::new(), by_namespace: HashMap::new() };
+        for entry in entries {
+            let namespace = entry.meta.namespace();
+            selection.by_namespace.entry(namespace).or_default().push(entry);
+            for (key, value) in &entry.spec.labels {
+                selection.by_label.entry((namespace, key, value)).or_default().push(entry);
+            }
+        }
+        selection
+    }
+
+    fn labelled<'s>(
+        &'s self,
+        namespace: &'s str,
+        key: &'s str,
+        value: &'s str,
+    ) -> &'s [&'s Arc<Object<WorkloadEntry>>] {
+        self.by_label.get(&(namespace, key, value)).map_or(&[][..], Vec::as_slice)
+    }
+
+    fn matching(&self, namespace: &str, selector: &LabelSet) -> Vec<Arc<Object<WorkloadEntry>>> {
+        let all = self.by_namespace.get(namespace).map_or(&[][..], Vec::as_slice);
+        let by_label = selector.iter().map(|(key, value)| self.labelled(namespace, key, value));
+        let fewest = by_label.min_by_key(|entries| entries.len()).unwrap_or(all);
+        fewest.iter().filter(|entry| selects(selector, &entry.spec.labels)).map(|entry| (*entry).clone()).collect()
+    }
+}

@@ -1,0 +1,68 @@
+//! Which version of each object counts: the one written now, or the last good one where that is broken.
+//!
+//! It does not know what the objects mean to each other.
+
+use super::ObjectVersion;
+use crate::object::{Kind, ObjectId};
+use crate::parse::{Any, Integrity, ParsedFile};
+use crate::problem::{Code, Problem, Severity};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub(super) type Objects = BTreeMap<ObjectId, (Any, ObjectVersion)>;
+
+#[derive(Default)]
+pub(super) struct Kept {
+    pub(super) objects: Objects,
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Files in path order, so that the first of two equal names is the older one.
+pub(super) fn keep(files: &BTreeMap<String, Arc<ParsedFile>>, previous: &Objects) -> Kept {
+    let mut kept = Kept::default();
+    for file in files.values() {
+        for any in &file.good {
+            insert(any, &mut kept);
+        }
+    }
+    let broken: BTreeSet<&ObjectId> = files.values().flat_map(|file| &file.broken).collect();
+    let torn = |path: &str| files.get(path).is_some_and(|file| file.integrity == Integrity::Torn);
+    for (id, (any, _)) in previous {
+        let unsure = broken.contains(id) || torn(&any.meta().age.file);
+        if unsure && !kept.objects.contains_key(id) {
+            kept.objects.insert(id.clone(), (any.clone(), ObjectVersion::LastGood));
+        }
+    }
+    one_mesh(&mut kept);
+    kept
+}
+
+fn insert(any: &Any, kept: &mut Kept) {
+    let meta = any.meta();
+    if let Some((first, _)) = kept.objects.get(&meta.id) {
+        let first = first.meta();
+        let reason =
+            format!("{} is there already, in {}:{}, and that one counts", meta.id, first.age.file, first.at.line);
+        let problem =
+            meta.problem((Code::DuplicateObject, Severity::Error), (meta.at, ""), reason, "rename one, or remove it");
+        kept.problems.push(problem);
+        return;
+    }
+    kept.objects.insert(meta.id.clone(), (any.clone(), ObjectVersion::Current));
+}
+
+/// The oldest Mesh counts.
+fn one_mesh(kept: &mut Kept) {
+    let mut meshes: Vec<_> =
+        kept.objects.values().map(|(any, _)| any.meta()).filter(|m| m.id.kind == Kind::Mesh).collect();
+    meshes.sort_by(|a, b| a.age.cmp(&b.age));
+    let Some((first, others)) = meshes.split_first() else { return };
+    let mut problems = Vec::new();
+    for other in others {
+        let reason = format!("a mesh has one Mesh object, and {} in {} is older", first.id, first.age.file);
+        let problem =
+            other.problem((Code::DuplicateObject, Severity::Error), (other.at, ""), reason, "remove this one");
+        problems.push(problem);
+    }
+    kept.problems.extend(problems);
+}
