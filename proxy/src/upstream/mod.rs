@@ -1,3 +1,19 @@
-//! Where requests go: endpoints, their pooled connections, and when a try is repeated.
+//! Where requests go: backends and endpoints as one worker sees them, their pooled connections, and when a try is
+//! repeated.
+//!
+//! It does not route: a request comes here with its backend.
 
+mod backend;
+mod connect;
+mod endpoint;
 pub mod limits;
+mod pool;
+mod resolve;
+mod retry;
+mod send;
+
+pub use backend::{Backend, Upstreams};
+pub use connect::{ConnectError, Dialled, dial};
+pub use endpoint::{Endpoint, InFlight};
+pub use pool::Lease;
+pub use send::{Answer, Plan, Protocol, send};

@@ -1,0 +1,190 @@
+//! Backends as one worker sees them: arrays by slot, rebuilt only when a list of endpoints or a policy changes.
+//!
+//! It does not send anything; it keeps who could be sent to.
+
+use super::Endpoint;
+use super::limits::Limits;
+use crate::balance::Balancer;
+use crate::plan;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+use weft_snapshot::{Dial, Labels, LoadBalancer, Upgrade};
+
+/// A backend with the endpoints of one moment.
+pub struct Backend {
+    /// Istio's cluster name, for errors.
+    pub name: Arc<str>,
+    pub policy: Policy,
+    pub endpoints: Box<[Rc<Endpoint>]>,
+    pub balancer: Balancer,
+    /// Requests that wait for room for a connection.
+    pub(super) waiting: RefCell<Vec<Waker>>,
+}
+
+/// What the pool needs to know of a DestinationRule.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub connect_timeout: Duration,
+    pub idle_timeout: Option<Duration>,
+    pub requests_per_connection_max: Option<u32>,
+    pub upgrade: Upgrade,
+    pub limits: Option<Arc<Limits>>,
+}
+
+/// All backends of one worker.
+#[derive(Default)]
+pub struct Upstreams {
+    by_slot: RefCell<Vec<Option<Kept>>>,
+    /// The workload's own app, and hosts outside the mesh.
+    by_dial: RefCell<HashMap<Dial, Rc<Backend>, foldhash::fast::RandomState>>,
+    /// For the sweep.
+    all: RefCell<Vec<Weak<Backend>>>,
+    sweeps: Cell<u32>,
+}
+
+struct Kept {
+    lease: u64,
+    generation: u64,
+    source: Arc<plan::Backend>,
+    backend: Rc<Backend>,
+}
+
+impl Upstreams {
+    /// The worker's side of a backend of the plan.
+    pub fn backend(&self, source: &Arc<plan::Backend>) -> Rc<Backend> {
+        let endpoints = source.endpoints();
+        let mut by_slot = self.by_slot.borrow_mut();
+        let index = source.slot.index;
+        if by_slot.len() <= index {
+            by_slot.resize_with(index + 1, || None);
+        }
+        let slot = &mut by_slot[index];
+        match slot {
+            Some(kept) if kept.generation == endpoints.generation && Arc::ptr_eq(&kept.source, source) => {
+                Rc::clone(&kept.backend)
+            }
+            _ => {
+                let previous = slot.take().filter(|kept| kept.lease == source.slot.lease);
+                let old = previous.as_ref().map_or(&[][..], |kept| &kept.backend.endpoints);
+                let backend = Rc::new(Backend::of_plan(source, &endpoints, old));
+                self.register(&backend);
+                let (lease, generation) = (source.slot.lease, endpoints.generation);
+                *slot = Some(Kept { lease, generation, source: Arc::clone(source), backend: Rc::clone(&backend) });
+                backend
+            }
+        }
+    }
+
+    /// The workload's own app.
+    pub fn app(&self, address: SocketAddr, cluster: &Arc<str>) -> Rc<Backend> {
+        self.single(Dial::Address(address), cluster)
+    }
+
+    /// A host that the mesh does not know.
+    pub fn passthrough(&self, host: &str, port: u16, cluster: &Arc<str>) -> Rc<Backend> {
+        let dial = match host.parse() {
+            Ok(ip) => Dial::Address(SocketAddr::new(ip, port)),
+            Err(_) => Dial::Name { host: host.to_owned(), port },
+        };
+        self.single(dial, cluster)
+    }
+
+    fn single(&self, dial: Dial, cluster: &Arc<str>) -> Rc<Backend> {
+        let mut by_dial = self.by_dial.borrow_mut();
+        if let Some(backend) = by_dial.get(&dial) {
+            return Rc::clone(backend);
+        }
+        if by_dial.len() >= SINGLES_MAX {
+            // Who is in the middle of something keeps its own Rc; the rest is opened again when needed.
+            by_dial.retain(|_, backend| backend.endpoints.iter().any(|endpoint| endpoint.load() > 0));
+        }
+        let backend = Rc::new(Backend::single(dial.clone(), cluster));
+        self.register(&backend);
+        by_dial.insert(dial, Rc::clone(&backend));
+        backend
+    }
+
+    fn register(&self, backend: &Rc<Backend>) {
+        self.all.borrow_mut().push(Rc::downgrade(backend));
+    }
+
+    /// Closes idle connections; once a second, with the worker's tick.
+    pub fn sweep(&self, now: u32) {
+        self.all.borrow_mut().retain(|backend| {
+            let Some(backend) = backend.upgrade() else { return false };
+            backend.endpoints.iter().for_each(|endpoint| endpoint.sweep(now, backend.policy.idle_timeout));
+            backend.wake_waiting();
+            true
+        });
+        self.sweeps.set(self.sweeps.get().wrapping_add(1));
+        if self.sweeps.get().is_multiple_of(SINGLES_SWEEP) {
+            let in_use = |backend: &Rc<Backend>| backend.endpoints.iter().any(|e| e.load() + e.idle_connections() as u32 > 0);
+            self.by_dial.borrow_mut().retain(|_, backend| in_use(backend));
+        }
+    }
+
+    pub fn idle_connections(&self) -> usize {
+        let all = self.all.borrow();
+        let backends = all.iter().filter_map(Weak::upgrade);
+        backends.map(|backend| backend.endpoints.iter().map(|e| e.idle_connections()).sum::<usize>()).sum()
+    }
+}
+
+impl Backend {
+    fn of_plan(source: &plan::Backend, endpoints: &plan::Endpoints, old: &[Rc<Endpoint>]) -> Self {
+        let kept = |place: &Arc<plan::Endpoint>| {
+            let same = old.iter().find(|old| Arc::ptr_eq(&old.place, place));
+            same.cloned().unwrap_or_else(|| Endpoint::new(Arc::clone(place)))
+        };
+        let weights: Vec<u32> = endpoints.list.iter().map(|endpoint| endpoint.weight).collect();
+        Self {
+            name: Arc::clone(&source.cluster),
+            policy: Policy {
+                connect_timeout: source.policy.connect_timeout,
+                idle_timeout: source.policy.idle_timeout,
+                requests_per_connection_max: source.policy.limits.requests_per_connection_max,
+                upgrade: source.policy.upgrade,
+                limits: source.limits.clone(),
+            },
+            endpoints: endpoints.list.iter().map(kept).collect(),
+            balancer: Balancer::new(source.policy.load_balancer, &weights),
+            waiting: RefCell::default(),
+        }
+    }
+
+    fn single(dial: Dial, cluster: &Arc<str>) -> Self {
+        let place = weft_snapshot::Endpoint { dial, tls: None, weight: 1, labels: Labels::default() };
+        Self {
+            name: Arc::clone(cluster),
+            policy: Policy {
+                connect_timeout: CONNECT_TIMEOUT,
+                idle_timeout: Some(IDLE_TIMEOUT),
+                requests_per_connection_max: None,
+                upgrade: Upgrade::Keep,
+                limits: None,
+            },
+            endpoints: Box::new([Endpoint::new(Arc::new(plan::Endpoint::new(&place)))]),
+            balancer: Balancer::new(LoadBalancer::Random, &[1]),
+            waiting: RefCell::default(),
+        }
+    }
+
+    /// Room may have been given back: let those try that wait for it.
+    pub(super) fn wake_waiting(&self) {
+        let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Apps and hosts outside the mesh that one worker remembers.
+const SINGLES_MAX: usize = 1024;
+/// Sweeps after which those without a connection are forgotten.
+const SINGLES_SWEEP: u32 = 64;
+/// Istio's defaults, for what no DestinationRule speaks of.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);

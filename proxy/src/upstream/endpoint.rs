@@ -1,0 +1,116 @@
+//! One endpoint on one worker: its idle and shared connections, its load, its TLS configurations.
+//!
+//! It opens no connection (`connect`) and chooses none (`pool`).
+
+use super::pool::{Idle, Shared};
+use super::resolve::Resolved;
+use crate::plan;
+use crate::tls::{Alpn, IdentityError, Material};
+use rustls::ClientConfig;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+use weft_snapshot::{PeerTls, SpiffeId};
+
+/// Lives as long as a list of endpoints or a request holds it; its idle connections close with it.
+pub struct Endpoint {
+    pub place: Arc<plan::Endpoint>,
+    in_flight: Cell<u32>,
+    /// HTTP/1 connections without a request, the last used one last.
+    pub(super) idle: RefCell<Vec<Idle>>,
+    /// HTTP/2 connections.
+    pub(super) shared: RefCell<Vec<Rc<Shared>>>,
+    /// An HTTP/2 connection is being opened; who needs one waits for it.
+    pub(super) opening: Cell<bool>,
+    pub(super) waiting: RefCell<Vec<Waker>>,
+    pub(super) resolved: RefCell<Option<Resolved>>,
+    client_configs: RefCell<ClientConfigs>,
+}
+
+/// Made from one identity; another identity means other ones.
+#[derive(Default)]
+struct ClientConfigs {
+    generation: u64,
+    by_alpn: [Option<Arc<ClientConfig>>; Alpn::ALL.len()],
+}
+
+/// Counts a request or a TCP connection as load for as long as it is held.
+pub struct InFlight(Rc<Endpoint>);
+
+impl Endpoint {
+    pub(super) fn new(place: Arc<plan::Endpoint>) -> Rc<Self> {
+        Rc::new(Self {
+            place,
+            in_flight: Cell::new(0),
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            opening: Cell::new(false),
+            waiting: RefCell::default(),
+            resolved: RefCell::default(),
+            client_configs: RefCell::default(),
+        })
+    }
+
+    pub fn load(&self) -> u32 {
+        self.in_flight.get()
+    }
+
+    pub fn enter(self: &Rc<Self>) -> InFlight {
+        self.in_flight.set(self.in_flight.get() + 1);
+        InFlight(Rc::clone(self))
+    }
+
+    pub(super) fn tls(&self) -> Option<&PeerTls> {
+        self.place.tls.as_ref()
+    }
+
+    /// Kept per endpoint, so that a session is resumed only where it began.
+    pub(super) fn client_config(
+        &self,
+        material: &Material,
+        peer: &SpiffeId,
+        alpn: Alpn,
+    ) -> Result<Arc<ClientConfig>, IdentityError> {
+        let mut configs = self.client_configs.borrow_mut();
+        if configs.generation != material.generation {
+            *configs = ClientConfigs { generation: material.generation, ..ClientConfigs::default() };
+        }
+        let kept = &mut configs.by_alpn[alpn as usize];
+        match kept {
+            Some(config) => Ok(Arc::clone(config)),
+            None => Ok(Arc::clone(kept.insert(material.client(peer, alpn)?))),
+        }
+    }
+
+    /// Closes what has been idle for longer than `max`; `now` in ticks.
+    pub(super) fn sweep(&self, now: u32, max: Option<Duration>) {
+        let Some(max) = max else { return };
+        let stale = |since: u32| u64::from(now.saturating_sub(since)) >= max.as_secs().max(1);
+        let mut idle = self.idle.borrow_mut();
+        let fresh = idle.iter().position(|idle| !idle.is_closed() && !stale(idle.since)).unwrap_or(idle.len());
+        idle.drain(..fresh);
+        if idle.is_empty() {
+            idle.shrink_to_fit();
+        }
+        self.shared.borrow_mut().retain(|shared| !shared.is_closed() && !(shared.is_idle() && stale(shared.since.get())));
+    }
+
+    /// Idle connections of both kinds.
+    pub fn idle_connections(&self) -> usize {
+        self.idle.borrow().len() + self.shared.borrow().iter().filter(|shared| shared.is_idle()).count()
+    }
+}
+
+impl InFlight {
+    pub fn endpoint(&self) -> &Rc<Endpoint> {
+        &self.0
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get().saturating_sub(1));
+    }
+}

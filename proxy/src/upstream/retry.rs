@@ -1,0 +1,151 @@
+//! Whether a try is repeated, and after what pause: Envoy's conditions.
+//!
+//! Pure: it neither sends nor waits, and chance is passed in.
+
+use crate::plan::RetryPolicy;
+use http::{HeaderMap, StatusCode};
+use std::time::Duration;
+use weft_snapshot::RetryOn;
+
+/// How a try ended, as far as retrying is concerned.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outcome<'a> {
+    Answer(StatusCode, &'a HeaderMap),
+    ConnectFailed,
+    /// HTTP/2: the peer says that it has not begun with it.
+    RefusedStream,
+    /// The connection went away before the request was on it.
+    ResetBeforeRequest,
+    Reset,
+    /// `perTryTimeout`.
+    TooSlow,
+}
+
+pub(super) fn wants_retry(policy: &RetryPolicy, outcome: Outcome<'_>) -> bool {
+    let on = |condition| policy.on.contains(condition);
+    match outcome {
+        Outcome::Answer(status, headers) => answer_wants_retry(policy, status, headers),
+        Outcome::ConnectFailed => on(RetryOn::ConnectFailure) || on(RetryOn::FiveXx) || on(RetryOn::GatewayError),
+        Outcome::RefusedStream => on(RetryOn::RefusedStream) || on(RetryOn::FiveXx) || on(RetryOn::Reset),
+        Outcome::ResetBeforeRequest => {
+            on(RetryOn::ResetBeforeRequest) || on(RetryOn::Reset) || on(RetryOn::FiveXx) || on(RetryOn::GatewayError)
+        }
+        Outcome::Reset | Outcome::TooSlow => {
+            on(RetryOn::Reset) || on(RetryOn::FiveXx) || on(RetryOn::GatewayError)
+        }
+    }
+}
+
+fn answer_wants_retry(policy: &RetryPolicy, status: StatusCode, headers: &HeaderMap) -> bool {
+    let on = |condition| policy.on.contains(condition);
+    let code = status.as_u16();
+    let by_status = match code {
+        // Rate limited by an Envoy: retrying would make it worse, unless it is asked for.
+        429 | 503 if headers.contains_key("x-envoy-ratelimited") => return on(RetryOn::EnvoyRateLimited),
+        409 => on(RetryOn::Retriable4xx),
+        502..=504 => on(RetryOn::GatewayError) || on(RetryOn::FiveXx),
+        500..=599 => on(RetryOn::FiveXx),
+        _ => false,
+    };
+    by_status
+        || (on(RetryOn::RetriableStatusCodes) && policy.status_codes.contains(&code))
+        || grpc_condition(headers).is_some_and(on)
+}
+
+/// Of a response that is nothing but trailers, which is how a gRPC server refuses.
+fn grpc_condition(headers: &HeaderMap) -> Option<RetryOn> {
+    Some(match headers.get("grpc-status")?.as_bytes() {
+        b"1" => RetryOn::GrpcCancelled,
+        b"4" => RetryOn::GrpcDeadlineExceeded,
+        b"8" => RetryOn::GrpcResourceExhausted,
+        b"13" => RetryOn::GrpcInternal,
+        b"14" => RetryOn::GrpcUnavailable,
+        _ => return None,
+    })
+}
+
+/// Full jitter: anything from 0 to the base doubled with each retry, at most ten times the base. `retry` counts from 1.
+pub(super) fn pause(base: Duration, retry: u32, draw: impl FnOnce(u64) -> u64) -> Duration {
+    let doubled = base.saturating_mul(2u32.saturating_pow(retry.saturating_sub(1)));
+    let longest = doubled.min(base.saturating_mul(10));
+    Duration::from_micros(draw(u64::try_from(longest.as_micros()).unwrap_or(u64::MAX).max(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use RetryOn::*;
+    use http::HeaderValue;
+
+    fn policy(on: &[RetryOn], codes: &[u16]) -> RetryPolicy {
+        RetryPolicy {
+            attempts: 2,
+            per_try_timeout: None,
+            on: on.iter().copied().collect(),
+            status_codes: codes.into(),
+            backoff: Duration::from_millis(25),
+            ignore_previous_hosts: true,
+        }
+    }
+
+    #[test]
+    fn conditions_on_answers() {
+        let cases: &[(&[RetryOn], &[u16], u16, Option<(&'static str, &'static str)>, bool)] = &[
+            (&[FiveXx], &[], 500, None, true),
+            (&[FiveXx], &[], 404, None, false),
+            (&[GatewayError], &[], 500, None, false),
+            (&[GatewayError], &[], 504, None, true),
+            (&[Retriable4xx], &[], 409, None, true),
+            (&[Retriable4xx], &[], 404, None, false),
+            (&[RetriableStatusCodes], &[404, 418], 418, None, true),
+            (&[RetriableStatusCodes], &[], 503, None, false),
+            (&[ConnectFailure], &[418], 418, None, false),
+            (&[GrpcUnavailable], &[], 200, Some(("grpc-status", "14")), true),
+            (&[GrpcUnavailable], &[], 200, Some(("grpc-status", "13")), false),
+            (&[GrpcCancelled], &[], 200, Some(("grpc-status", "1")), true),
+            (&[FiveXx], &[], 503, Some(("x-envoy-ratelimited", "true")), false),
+            (&[EnvoyRateLimited], &[], 429, Some(("x-envoy-ratelimited", "true")), true),
+            (&[], &[], 503, None, false),
+        ];
+        for (on, codes, status, header, want) in cases {
+            let mut headers = HeaderMap::new();
+            if let Some((name, value)) = header {
+                headers.insert(*name, HeaderValue::from_static(value));
+            }
+            let status = StatusCode::from_u16(*status).expect("valid");
+            let got = wants_retry(&policy(on, codes), Outcome::Answer(status, &headers));
+            assert_eq!(got, *want, "{on:?} {codes:?} on {status} {header:?}");
+        }
+    }
+
+    #[test]
+    fn conditions_without_an_answer() {
+        use Outcome::*;
+        let cases: &[(&[RetryOn], Outcome<'_>, bool)] = &[
+            (&[ConnectFailure], ConnectFailed, true),
+            (&[ConnectFailure], Reset, false),
+            (&[RetryOn::Reset], Outcome::Reset, true),
+            (&[RetryOn::Reset], TooSlow, true),
+            (&[RetryOn::RefusedStream], Outcome::RefusedStream, true),
+            (&[RetryOn::RefusedStream], Outcome::Reset, false),
+            (&[RetryOn::ResetBeforeRequest], Outcome::ResetBeforeRequest, true),
+            (&[RetryOn::ResetBeforeRequest], Outcome::Reset, false),
+            (&[FiveXx], ConnectFailed, true),
+            (&[FiveXx], TooSlow, true),
+            (&[GatewayError], TooSlow, true),
+            (&[Retriable4xx, RetriableStatusCodes], ConnectFailed, false),
+        ];
+        for (on, outcome, want) in cases {
+            assert_eq!(wants_retry(&policy(on, &[]), *outcome), *want, "{on:?} on {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn pauses_double_to_ten_times_the_base() {
+        let base = Duration::from_millis(25);
+        let longest = |retry| pause(base, retry, |n| n).as_millis();
+        assert_eq!([1, 2, 3, 4, 5, 40].map(longest), [25, 50, 100, 200, 250, 250]);
+        assert_eq!(pause(base, 3, |_| 0), Duration::ZERO);
+        assert_eq!(pause(Duration::ZERO, 1, |n| n - 1), Duration::ZERO);
+    }
+}

@@ -1,0 +1,366 @@
+//! Sends one request to a backend: picks an endpoint, tries, and tries again where the policy says so.
+//!
+//! It ends with the head of a response or with a refusal; the response's body is the exchange's.
+
+use super::endpoint::InFlight;
+use super::limits::{Full, Resource, Taken};
+use super::pool::{Carrier, Checked, Freshness, Prefer, Shortage, checkout};
+use super::retry::{Outcome, pause, wants_retry};
+use super::{Backend, ConnectError, Endpoint, Lease};
+use crate::body::{BodyError, Keep, RequestBody, Source};
+use crate::deadline::{Deadline, within};
+use crate::headers::Head;
+use crate::plan::RetryPolicy;
+use crate::record::Record;
+use crate::refusal::Refusal;
+use crate::worker::Worker;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Http1,
+    Http2,
+}
+
+/// Where a request goes, and how patiently.
+pub struct Call<'a> {
+    pub backend: &'a Rc<Backend>,
+    pub protocol: Protocol,
+    pub retry: Option<&'a RetryPolicy>,
+    pub attempts: Attempts,
+    pub timeout: Option<Duration>,
+}
+
+/// Whether the upstream is told which try it sees (`x-envoy-attempt-count`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempts {
+    Told,
+    Untold,
+}
+
+/// A response's head has come.
+pub struct Answer {
+    pub response: Response<Incoming>,
+    pub lease: Lease,
+    /// What is left of the route's timeout: it spans the response's body, too.
+    pub deadline: Option<Deadline>,
+}
+
+impl Call<'_> {
+    /// A body is kept only where a retry could need it.
+    pub fn keep(&self) -> Keep {
+        if self.retry.is_some() { Keep::ForRetries } else { Keep::Nothing }
+    }
+}
+
+pub async fn send(
+    worker: &Worker,
+    call: Call<'_>,
+    head: Head,
+    body: Option<Rc<Source>>,
+    record: &mut Record,
+) -> Result<Answer, Refusal> {
+    let mut deadline = call.timeout.map(Deadline::after);
+    let limit = call.timeout.unwrap_or_default();
+    let name = &call.backend.name;
+    let sent = within(&mut deadline, Tries::new(worker, &call, head, body, record)?.run()).await;
+    let (response, lease) = sent.ok_or_else(|| Refusal::Timeout { backend: name.to_string(), limit })??;
+    Ok(Answer { response, lease, deadline })
+}
+
+/// The tries of one request.
+struct Tries<'a> {
+    worker: &'a Worker,
+    call: &'a Call<'a>,
+    record: &'a mut Record,
+    body: Option<Rc<Source>>,
+    /// What the next try sends; a copy is kept of it only where there may be another.
+    next: Option<Message>,
+    kept: Option<Message>,
+    /// Endpoints that this request has met.
+    met: Vec<usize>,
+    idempotent: bool,
+}
+
+#[derive(Clone)]
+struct Message {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+/// Why a try gave no response.
+enum Failure {
+    Connect(ConnectError),
+    Full(Full),
+    /// The request comes back: not a byte of it was sent.
+    NotSent(Box<Request<RequestBody>>),
+    RefusedStream,
+    Reset,
+    Protocol(String),
+    TooSlow(Duration),
+    Client,
+}
+
+impl<'a> Tries<'a> {
+    fn new(
+        worker: &'a Worker,
+        call: &'a Call<'a>,
+        head: Head,
+        body: Option<Rc<Source>>,
+        record: &'a mut Record,
+    ) -> Result<Self, Refusal> {
+        let idempotent = head.method.is_idempotent();
+        let (method, uri, headers) = match call.protocol {
+            Protocol::Http1 => head.into_http1(),
+            Protocol::Http2 => {
+                let invalid = |_| Refusal::BadRequest { reason: "the request's host is no valid authority" };
+                head.into_http2().map_err(invalid)?
+            }
+        };
+        let next = Some(Message { method, uri, headers });
+        Ok(Self { worker, call, record, body, next, kept: None, met: Vec::new(), idempotent })
+    }
+
+    async fn run(mut self) -> Result<(Response<Incoming>, Lease), Refusal> {
+        let backend = self.call.backend;
+        let limits = backend.policy.limits.as_ref();
+        let mut room = Some(Taken::of(limits, Resource::Requests).map_err(|full| overflow(backend, full))?);
+        let mut retrying = Taken::default();
+        loop {
+            self.record.tries += 1;
+            let picked = self.pick().ok_or_else(|| Refusal::NoEndpoint { backend: backend.name.to_string() })?;
+            let endpoint = Rc::clone(&backend.endpoints[picked]);
+            let tried = self.try_once(&endpoint).await;
+            let wanted = self.wants_another(&tried);
+            let may = wanted && self.may_retry();
+            if may && let Ok(taken) = Taken::of(limits, Resource::Retries) {
+                retrying = taken;
+                self.prepare_again(tried, picked);
+                self.pause().await;
+                continue;
+            }
+            if wanted && !may && self.call.retry.is_some_and(|retry| retry.attempts > 0) {
+                self.record.flag = "URX";
+            }
+            drop(retrying);
+            let (response, in_flight, carrier) = tried.map_err(|failure| refusal(backend, &endpoint, failure))?;
+            let room = room.take().unwrap_or_default();
+            return Ok((response, Lease::new(self.worker, backend, in_flight, carrier, room)));
+        }
+    }
+
+    fn pick(&self) -> Option<usize> {
+        let backend = self.call.backend;
+        let load = |index: usize| backend.endpoints[index].load();
+        let draw = |below| self.worker.draw(below);
+        if self.met.is_empty() {
+            backend.balancer.pick(load, draw)
+        } else {
+            backend.balancer.pick_other(|index| self.met.contains(&index), load, draw)
+        }
+    }
+
+    /// One try as the policy counts them. Connections that turn out to have been closed by the peer before the request
+    /// was on them do not count.
+    async fn try_once(&mut self, endpoint: &Rc<Endpoint>) -> Result<(Response<Incoming>, InFlight, Carrier), Failure> {
+        let in_flight = endpoint.enter();
+        let mut request = self.request();
+        let mut stale = 0;
+        let limit = self.call.retry.and_then(|retry| retry.per_try_timeout);
+        let mut deadline = limit.map(Deadline::after);
+        loop {
+            let prefer = if stale < STALE_MAX { Prefer::Any } else { Prefer::New };
+            let (sent, freshness) = {
+                let attempt = self.attempt(endpoint, request, prefer);
+                within(&mut deadline, attempt).await.ok_or(Failure::TooSlow(limit.unwrap_or_default()))??
+            };
+            match sent {
+                Ok((response, carrier)) => return Ok((response, in_flight, carrier)),
+                Err(Failure::NotSent(unsent)) if freshness == Freshness::Reused && prefer == Prefer::Any => {
+                    (request, stale) = (*unsent, stale + 1);
+                }
+                Err(Failure::RefusedStream | Failure::Reset)
+                    if freshness == Freshness::Reused && stale == 0 && self.safe_to_repeat() =>
+                {
+                    // The peer closed it while the request was on its way: a known race of idle connections.
+                    self.next.clone_from(&self.kept);
+                    (request, stale) = (self.request(), STALE_MAX);
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    #[allow(clippy::type_complexity, reason = "a pair of what it names, used once")]
+    async fn attempt(
+        &mut self,
+        endpoint: &Rc<Endpoint>,
+        request: Request<RequestBody>,
+        prefer: Prefer,
+    ) -> Result<(Result<(Response<Incoming>, Carrier), Failure>, Freshness), Failure> {
+        let (backend, protocol) = (self.call.backend, self.call.protocol);
+        let checked = checkout(self.worker, backend, endpoint, protocol, prefer).await;
+        let Checked { mut carrier, freshness } = checked.map_err(|shortage| match shortage {
+            Shortage::Full(full) => Failure::Full(full),
+            Shortage::Connect(error) => {
+                self.record.upstream_failure = Some(error.to_string());
+                Failure::Connect(error)
+            }
+        })?;
+        let began = Instant::now();
+        let (answered, facts) = match &mut carrier {
+            Carrier::Exclusive(idle) => (idle.sender.try_send_request(request).await, &idle.facts),
+            Carrier::Shared(shared) => (shared.sender.clone().try_send_request(request).await, &shared.facts),
+        };
+        let mut facts = facts.clone();
+        facts.service_time = answered.is_ok().then(|| began.elapsed());
+        self.record.upstream = Some(facts);
+        let sent = match answered {
+            Ok(response) => Ok((response, carrier)),
+            Err(error) => Err(self.failure(error)),
+        };
+        Ok((sent, freshness))
+    }
+
+    fn request(&mut self) -> Request<RequestBody> {
+        let mut message = self.next.take().unwrap_or_else(|| Message {
+            method: Method::GET,
+            uri: Uri::default(),
+            headers: HeaderMap::new(),
+        });
+        if self.call.attempts == Attempts::Told {
+            message.headers.insert(ATTEMPT_COUNT, count_value(self.record.tries));
+        }
+        if self.call.retry.is_some() && self.kept.is_none() {
+            self.kept = Some(message.clone());
+        }
+        let mut request = Request::new(RequestBody::new(self.body.as_ref()));
+        *request.method_mut() = message.method;
+        *request.uri_mut() = message.uri;
+        *request.headers_mut() = message.headers;
+        *request.version_mut() = match self.call.protocol {
+            Protocol::Http1 => Version::HTTP_11,
+            Protocol::Http2 => Version::HTTP_2,
+        };
+        request
+    }
+
+    fn failure(&self, mut error: TrySendError<Request<RequestBody>>) -> Failure {
+        if let Some(request) = error.take_message() {
+            return Failure::NotSent(Box::new(request));
+        }
+        let error = error.into_error();
+        if source_of::<BodyError>(&error).is_some_and(|body| matches!(body, BodyError::Client(_))) {
+            return Failure::Client;
+        }
+        match source_of::<h2::Error>(&error) {
+            Some(h2) if h2.reason() == Some(h2::Reason::REFUSED_STREAM) => return Failure::RefusedStream,
+            // The peer is going away and says that it has not looked at this stream.
+            Some(h2) if h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR) => {
+                return Failure::RefusedStream;
+            }
+            Some(h2) if h2.is_go_away() && h2.reason() == Some(h2::Reason::PROTOCOL_ERROR) => {
+                return Failure::Protocol(error.to_string());
+            }
+            _ => {}
+        }
+        if error.is_parse() { Failure::Protocol(error.to_string()) } else { Failure::Reset }
+    }
+
+    fn safe_to_repeat(&self) -> bool {
+        self.idempotent && self.kept.is_some() && self.body.as_ref().is_none_or(|body| body.replayable())
+    }
+
+    fn wants_another(&self, tried: &Result<(Response<Incoming>, InFlight, Carrier), Failure>) -> bool {
+        let Some(policy) = self.call.retry else { return matches!(tried, Err(Failure::NotSent(_))) };
+        let outcome = match tried {
+            Ok((response, ..)) => Outcome::Answer(response.status(), response.headers()),
+            Err(Failure::Connect(ConnectError::IdentityExpired)) => return false,
+            Err(Failure::Connect(_)) => Outcome::ConnectFailed,
+            Err(Failure::RefusedStream) => Outcome::RefusedStream,
+            Err(Failure::NotSent(_)) => Outcome::ResetBeforeRequest,
+            Err(Failure::Reset) => Outcome::Reset,
+            Err(Failure::TooSlow(_)) => Outcome::TooSlow,
+            Err(Failure::Full(_) | Failure::Protocol(_) | Failure::Client) => return false,
+        };
+        wants_retry(policy, outcome)
+    }
+
+    fn may_retry(&self) -> bool {
+        // Without a policy only a request of which nothing was sent is repeated, as Istio does on the inbound side.
+        let attempts = self.call.retry.map_or(RESETS_BEFORE_REQUEST_MAX, |retry| retry.attempts);
+        self.record.tries <= attempts && self.body.as_ref().is_none_or(|body| body.replayable())
+    }
+
+    fn prepare_again(&mut self, tried: Result<(Response<Incoming>, InFlight, Carrier), Failure>, picked: usize) {
+        if self.call.retry.is_none_or(|retry| retry.ignore_previous_hosts) {
+            self.met.push(picked);
+        }
+        self.next = match (self.kept.as_ref(), tried) {
+            (Some(kept), _) => Some(kept.clone()),
+            (None, Err(Failure::NotSent(request))) => {
+                let (parts, _) = request.into_parts();
+                Some(Message { method: parts.method, uri: parts.uri, headers: parts.headers })
+            }
+            (None, _) => None,
+        };
+    }
+
+    async fn pause(&self) {
+        if let Some(policy) = self.call.retry {
+            let pause = pause(policy.backoff, self.record.tries, |below| self.worker.draw(below));
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+}
+
+fn source_of<E: std::error::Error + 'static>(error: &hyper::Error) -> Option<&E> {
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        source = error.source();
+    }
+    None
+}
+
+fn overflow(backend: &Backend, full: Full) -> Refusal {
+    Refusal::Overflow { backend: backend.name.to_string(), what: full.resource.name(), max: full.max }
+}
+
+fn refusal(backend: &Backend, endpoint: &Endpoint, failure: Failure) -> Refusal {
+    let name = backend.name.to_string();
+    match failure {
+        Failure::Connect(error) => error.into_refusal(backend, endpoint),
+        Failure::Full(full) => overflow(backend, full),
+        Failure::NotSent(_) | Failure::RefusedStream | Failure::Reset => {
+            Refusal::Reset { backend: name, endpoint: endpoint.place.address.to_string() }
+        }
+        Failure::Protocol(reason) => Refusal::UpstreamProtocol { backend: name, reason },
+        Failure::TooSlow(limit) => Refusal::TryTimeout { backend: name, limit },
+        Failure::Client => Refusal::ClientGone,
+    }
+}
+
+fn count_value(tries: u32) -> HeaderValue {
+    match tries {
+        1 => HeaderValue::from_static("1"),
+        2 => HeaderValue::from_static("2"),
+        3 => HeaderValue::from_static("3"),
+        more => HeaderValue::from(more),
+    }
+}
+
+const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+/// Idle connections found closed before a new one is opened.
+const STALE_MAX: u32 = 3;
+/// Istio's inbound `reset-before-request` retries.
+const RESETS_BEFORE_REQUEST_MAX: u32 = 2;
