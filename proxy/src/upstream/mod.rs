@@ -16,4 +16,4 @@ pub use backend::{Backend, Upstreams};
 pub use connect::{ConnectError, Dialled, dial};
 pub use endpoint::{Endpoint, InFlight};
 pub use pool::Lease;
-pub use send::{Answer, Plan, Protocol, send};
+pub use send::{Answer, Attempts, Call, Protocol, send};

@@ -228,11 +228,7 @@ impl<'a> Tries<'a> {
     }
 
     fn request(&mut self) -> Request<RequestBody> {
-        let mut message = self.next.take().unwrap_or_else(|| Message {
-            method: Method::GET,
-            uri: Uri::default(),
-            headers: HeaderMap::new(),
-        });
+        let mut message = self.next.take().expect("new() and prepare_again() leave a message for each try");
         if self.call.attempts == Attempts::Told {
             message.headers.insert(ATTEMPT_COUNT, count_value(self.record.tries));
         }

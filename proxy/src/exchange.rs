@@ -1,0 +1,260 @@
+//! One request from its head to its answer: the story that everything else serves.
+//!
+//! An exchange sees one plan from begin to end. What the steps do in detail is elsewhere; here is their order.
+
+mod answer;
+mod open;
+
+pub use answer::{Answered, Body, ResponseBody};
+pub use open::{Asked, End, Exchange};
+
+use crate::body::Source;
+use crate::connection::Connection;
+use crate::filters::{Chain, Flow};
+use crate::grpc::{self, Messages};
+use crate::headers::{HopByHop, apply_request, apply_response, strip_hop_by_hop};
+use crate::http::{forwarded, tunnel};
+use crate::locate::{Located, Received, locate, receive};
+use crate::origin::Place;
+use crate::plan::{Action, Chosen, Forward, RetryPolicy};
+use crate::record::{Kind, Side, Target};
+use crate::refusal::Refusal;
+use crate::telemetry::ServiceFacts;
+use crate::upstream::{Answer, Attempts, Backend, Call, Protocol, send};
+use http::header::HeaderName;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+use weft_snapshot::Upgrade;
+
+/// Answers one request, whatever happens; the only place where a refusal becomes a response.
+pub async fn serve(
+    connection: Rc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    if request.method() == Method::CONNECT {
+        return Ok(Box::pin(tunnel::connect(connection, request)).await);
+    }
+    let (mut exchange, asked) = Exchange::begin(connection, request);
+    let outcome = match asked {
+        Ok(asked) => forward(&mut exchange, asked).await,
+        Err(refusal) => Err(refusal),
+    };
+    Ok(match outcome {
+        Ok(answered) => exchange.answer(answered),
+        Err(refusal) => exchange.refuse(refusal),
+    })
+}
+
+async fn forward(exchange: &mut Exchange, mut asked: Asked) -> Result<Answered, Refusal> {
+    let upgrade = if asked.upgrade.is_some() { HopByHop::KeepUpgrade } else { HopByHop::Strip };
+    strip_hop_by_hop(&mut asked.head.headers, upgrade);
+    forwarded::stamp(&mut asked.head.headers, &exchange.connection, asked.head.scheme);
+    match exchange.connection.side {
+        Side::Outbound => outbound(exchange, asked).await,
+        Side::Inbound => inbound(exchange, asked).await,
+    }
+}
+
+/// To the workload's own app.
+async fn inbound(exchange: &mut Exchange, mut asked: Asked) -> Result<Answered, Refusal> {
+    let connection = Rc::clone(&exchange.connection);
+    let record = &mut exchange.record;
+    let Received { port, service } = receive(&connection, &record.plan, &asked.head.authority)?;
+    record.service = Some(service);
+    record.target = Target::Inbound(Arc::clone(&port));
+    let mut workload = port.filters.start();
+    let answered = match workload.request(&connection.worker.runner, &mut asked.head, record).await? {
+        Flow::Reply(reply) => Answered::of_filter(reply),
+        Flow::Continue => {
+            let backend = connection.worker.upstreams.app(port.app, &port.cluster);
+            upstream(exchange, asked, To { backend, timeout: None, retry: None, attempts: Attempts::Untold }).await?
+        }
+    };
+    backwards(exchange, workload, answered).await
+}
+
+/// From the workload's own app to a service.
+async fn outbound(exchange: &mut Exchange, mut asked: Asked) -> Result<Answered, Refusal> {
+    let connection = Rc::clone(&exchange.connection);
+    let record = &mut exchange.record;
+    let (service, port) = match locate(&connection, &mut record.plan, &asked.head.authority).await? {
+        Located::Service(service, port) => (service, port),
+        Located::Passthrough(place, facts) => return passthrough(exchange, asked, place, facts).await,
+        Located::BlackHole(facts) => return black_hole(exchange, facts),
+    };
+    record.service = Some(Arc::clone(&service.facts));
+    let chosen = service.route(&asked.head, port);
+    let chosen = chosen.ok_or_else(|| Refusal::NoRoute { service: service.name.to_string() })?;
+    let Chosen { route, matched } = chosen;
+    record.route = Some(Arc::clone(route));
+    let mut chain = route.filters.start();
+    let answered = match chain.request(&connection.worker.runner, &mut asked.head, record).await? {
+        Flow::Reply(reply) => Answered::of_filter(reply),
+        Flow::Continue => match &route.action {
+            Action::Redirect(redirect) => Answered::of_route(redirect.answer(&asked.head, matched, port), route),
+            Action::Direct(direct) => Answered::of_route(direct.answer(), route),
+            Action::Forward(forward) => destination(exchange, asked, chosen, forward, chain.pick()).await?,
+        },
+    };
+    backwards(exchange, chain, answered).await
+}
+
+/// To one of the route's destinations: the one that a filter picked, else one drawn by weight.
+async fn destination(
+    exchange: &mut Exchange,
+    mut asked: Asked,
+    Chosen { route, matched }: Chosen<'_>,
+    forward: &Forward,
+    pick: Option<&str>,
+) -> Result<Answered, Refusal> {
+    let connection = Rc::clone(&exchange.connection);
+    let worker = &connection.worker;
+    let picked = pick.and_then(|subset| forward.subset(subset));
+    let drawn = || forward.draw(|below| worker.random.below(below));
+    let Some(destination) = picked.or_else(drawn) else {
+        return Err(Refusal::NoBackend { backend: route.name.to_string() });
+    };
+    let backend = destination.backend.as_ref();
+    let backend = backend.ok_or_else(|| Refusal::NoBackend { backend: destination.name.to_string() })?;
+    let record = &mut exchange.record;
+    record.target = Target::Backend(Arc::clone(backend));
+    let mut chain = destination.filters.start();
+    let answered = match chain.request(&worker.runner, &mut asked.head, record).await? {
+        Flow::Reply(reply) => Answered::of_filter(reply),
+        Flow::Continue => {
+            apply_request(&route.request_headers, &mut asked.head);
+            apply_request(&destination.request_headers, &mut asked.head);
+            if let Some(rewrite) = &forward.rewrite {
+                rewrite.apply(&mut asked.head, matched);
+            }
+            let to = To {
+                backend: worker.upstreams.backend(backend),
+                timeout: timeout(forward.timeout, &asked.head.headers, record.request.kind),
+                retry: forward.retry.as_ref(),
+                attempts: Attempts::Told,
+            };
+            let mut answered = upstream(exchange, asked, to).await?;
+            apply_response(&route.response_headers, &mut answered.parts.headers);
+            apply_response(&destination.response_headers, &mut answered.parts.headers);
+            answered
+        }
+    };
+    backwards(exchange, chain, answered).await
+}
+
+/// To a host outside the mesh, as it is.
+async fn passthrough(
+    exchange: &mut Exchange,
+    asked: Asked,
+    place: Place,
+    facts: Arc<ServiceFacts>,
+) -> Result<Answered, Refusal> {
+    exchange.record.service = Some(facts);
+    exchange.record.target = Target::Passthrough;
+    let backend = exchange.connection.worker.upstreams.passthrough(&place.host, place.port, &PASSTHROUGH);
+    upstream(exchange, asked, To { backend, timeout: None, retry: None, attempts: Attempts::Untold }).await
+}
+
+fn black_hole(exchange: &mut Exchange, facts: Arc<ServiceFacts>) -> Result<Answered, Refusal> {
+    let host = facts.host().to_owned();
+    exchange.record.service = Some(facts);
+    exchange.record.target = Target::BlackHole;
+    Err(Refusal::UnknownHost { host })
+}
+
+/// Where a request goes in the end, and how patiently.
+struct To<'a> {
+    backend: Rc<Backend>,
+    timeout: Option<Duration>,
+    retry: Option<&'a RetryPolicy>,
+    attempts: Attempts,
+}
+
+async fn upstream(exchange: &mut Exchange, asked: Asked, to: To<'_>) -> Result<Answered, Refusal> {
+    let To { backend, timeout, retry, attempts } = to;
+    let protocol = protocol(&asked, backend.policy.upgrade);
+    let call = Call { backend: &backend, protocol, retry, attempts, timeout };
+    let messages = (exchange.record.request.kind == Kind::Grpc).then(Messages::default);
+    exchange.source = Source::of(asked.body, call.keep(), messages);
+    let worker = Rc::clone(&exchange.connection.worker);
+    let source = exchange.source.clone();
+    let Answer { mut response, lease, deadline } = send(&worker, call, asked.head, source, &mut exchange.record).await?;
+    let switching = match (response.status(), asked.upgrade) {
+        (StatusCode::SWITCHING_PROTOCOLS, Some(client)) => Some((client, hyper::upgrade::on(&mut response))),
+        (StatusCode::SWITCHING_PROTOCOLS, None) => {
+            let reason = "it switched protocols without being asked".to_owned();
+            return Err(Refusal::UpstreamProtocol { backend: backend.name.to_string(), reason });
+        }
+        _ => None,
+    };
+    let (mut parts, incoming) = response.into_parts();
+    let upgrade = if switching.is_some() { HopByHop::KeepUpgrade } else { HopByHop::Strip };
+    strip_hop_by_hop(&mut parts.headers, upgrade);
+    exchange.record.details = "via_upstream";
+    if let Some(time) = exchange.record.upstream.as_ref().and_then(|upstream| upstream.service_time) {
+        parts.headers.insert(SERVICE_TIME, HeaderValue::from(time.as_millis() as u64));
+    }
+    let body = match switching {
+        Some((client, server)) => Body::Switching { client, server, lease },
+        None => Body::Upstream { incoming, lease, deadline },
+    };
+    Ok(Answered { parts, body })
+}
+
+/// What the app spoke, unless the policy says otherwise; another protocol can only be asked for in HTTP/1.
+fn protocol(asked: &Asked, policy: Upgrade) -> Protocol {
+    match (asked.version, policy) {
+        _ if asked.upgrade.is_some() => Protocol::Http1,
+        (Version::HTTP_2, _) | (_, Upgrade::Http2) => Protocol::Http2,
+        _ => Protocol::Http1,
+    }
+}
+
+/// A gRPC client's own deadline counts, but never beyond the route's.
+fn timeout(route: Option<Duration>, headers: &HeaderMap, kind: Kind) -> Option<Duration> {
+    let of_client = if kind == Kind::Grpc { grpc::timeout(headers) } else { None };
+    match (route, of_client) {
+        (Some(route), Some(client)) => Some(route.min(client)),
+        (route, client) => client.or(route),
+    }
+}
+
+/// The response through the filters that its request went through.
+async fn backwards(exchange: &mut Exchange, mut chain: Chain, mut answered: Answered) -> Result<Answered, Refusal> {
+    let worker = Rc::clone(&exchange.connection.worker);
+    let replaced = chain.response(&worker.runner, &mut answered.parts, &mut exchange.record).await?;
+    if let Some(body) = replaced {
+        answered.replace_body(body);
+    }
+    Ok(answered)
+}
+
+const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+pub static PASSTHROUGH: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("PassthroughCluster"));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_may_shorten_the_timeout_and_not_extend_it() {
+        let seconds = Duration::from_secs;
+        let cases = [
+            (None, None, Kind::Grpc, None),
+            (Some(seconds(3)), None, Kind::Grpc, Some(seconds(3))),
+            (None, Some("2S"), Kind::Grpc, Some(seconds(2))),
+            (Some(seconds(3)), Some("2S"), Kind::Grpc, Some(seconds(2))),
+            (Some(seconds(1)), Some("2S"), Kind::Grpc, Some(seconds(1))),
+            (Some(seconds(3)), Some("2S"), Kind::Http, Some(seconds(3))),
+        ];
+        for (route, client, kind, want) in cases {
+            let client = client.map(|text| ("grpc-timeout".parse().expect("name"), HeaderValue::from_static(text)));
+            let headers: HeaderMap = client.into_iter().collect();
+            assert_eq!(timeout(route, &headers, kind), want, "route {route:?}, headers {headers:?}, {kind:?}");
+        }
+    }
+}
