@@ -6,7 +6,7 @@ mod answer;
 mod open;
 
 pub use answer::{Answered, Body, ResponseBody};
-pub use open::{Asked, End, Exchange};
+pub use open::{Asked, End, Exchange, unknown_facts};
 
 use crate::body::Source;
 use crate::connection::Connection;
@@ -182,7 +182,8 @@ async fn upstream(exchange: &mut Exchange, asked: Asked, to: To<'_>) -> Result<A
     exchange.source = Source::of(asked.body, call.keep(), messages);
     let worker = Rc::clone(&exchange.connection.worker);
     let source = exchange.source.clone();
-    let Answer { mut response, lease, deadline } = send(&worker, call, asked.head, source, &mut exchange.record).await?;
+    let Answer { mut response, lease, deadline } =
+        send(&worker, call, asked.head, source, &mut exchange.record).await?;
     let switching = match (response.status(), asked.upgrade) {
         (StatusCode::SWITCHING_PROTOCOLS, Some(client)) => Some((client, hyper::upgrade::on(&mut response))),
         (StatusCode::SWITCHING_PROTOCOLS, None) => {

@@ -2,19 +2,31 @@
 //!
 //! Modules are listed in the order in which a request meets them.
 
-pub mod admin;
-pub mod balance;
+pub mod worker;
+pub mod listener;
+pub mod connection;
 pub mod connections;
-pub mod control;
-pub mod detect;
-pub mod discovery;
-pub mod filters;
-pub mod headers;
-pub mod plan;
-pub mod record;
-pub mod refusal;
-pub mod state;
+pub mod origin;
 pub mod stream;
-pub mod telemetry;
+pub mod detect;
 pub mod tls;
+pub mod http;
+pub mod exchange;
+pub mod locate;
+pub mod discovery;
+pub mod plan;
+pub mod headers;
+pub mod filters;
+pub mod balance;
 pub mod upstream;
+pub mod body;
+pub mod grpc;
+pub mod deadline;
+pub mod tcp;
+pub mod refusal;
+pub mod record;
+pub mod telemetry;
+pub mod settings;
+pub mod control;
+pub mod state;
+pub mod admin;

@@ -44,7 +44,10 @@ mod tests {
     fn places_in_an_sni() {
         let cases = [
             ("outbound_.9080_._.reviews.default.svc.cluster.local", Some(("reviews.default.svc.cluster.local", 9080))),
-            ("outbound_.9080_.v1_.reviews.default.svc.cluster.local", Some(("reviews.default.svc.cluster.local", 9080))),
+            (
+                "outbound_.9080_.v1_.reviews.default.svc.cluster.local",
+                Some(("reviews.default.svc.cluster.local", 9080)),
+            ),
             ("outbound_.443_.a-b_.Example.COM.", Some(("example.com", 443))),
             ("outbound_.99999_._.reviews", None),
             ("outbound_.x_._.reviews", None),

@@ -72,8 +72,10 @@ async fn way_to_app(exchange: &mut Exchange) -> Result<Way, Refusal> {
 /// Opens a connection to one of the backend's endpoints, trying another where one does not answer.
 pub async fn way(exchange: &mut Exchange, backend: &Rc<Backend>) -> Result<Way, Refusal> {
     let worker = Rc::clone(&exchange.connection.worker);
-    let room = Taken::of(backend.policy.limits.as_ref(), Resource::Connections).map_err(|full| {
-        Refusal::Overflow { backend: backend.name.to_string(), what: full.resource.name(), max: full.max }
+    let room = Taken::of(backend.policy.limits.as_ref(), Resource::Connections).map_err(|full| Refusal::Overflow {
+        backend: backend.name.to_string(),
+        what: full.resource.name(),
+        max: full.max,
     })?;
     let mut met = Vec::new();
     loop {

@@ -154,14 +154,21 @@ async fn run(worker: Rc<Worker>, doors: Vec<(Door, TcpListener)>, mut phase: wat
                 Ok(_) | Err(_) => break,
             },
         }
-        if drain.phase == Phase::Draining && drain.finished(&worker, &outbound_closes) && accepting.try_join_next().is_some() {
+        if drain.phase == Phase::Draining
+            && drain.finished(&worker, &outbound_closes)
+            && accepting.try_join_next().is_some()
+        {
             while accepting.join_next().await.is_some() {}
             if worker.inbound.is_empty() && worker.outbound.is_empty() {
                 return Ok(());
             }
         }
         while accepting.try_join_next().is_some() {}
-        if drain.phase == Phase::Draining && accepting.is_empty() && worker.inbound.is_empty() && worker.outbound.is_empty() {
+        if drain.phase == Phase::Draining
+            && accepting.is_empty()
+            && worker.inbound.is_empty()
+            && worker.outbound.is_empty()
+        {
             return Ok(());
         }
     }

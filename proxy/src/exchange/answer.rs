@@ -29,9 +29,17 @@ pub struct Answered {
 
 pub enum Body {
     Whole(Bytes),
-    Upstream { incoming: Incoming, lease: Lease, deadline: Option<Deadline> },
+    Upstream {
+        incoming: Incoming,
+        lease: Lease,
+        deadline: Option<Deadline>,
+    },
     /// 101: what follows on both connections is no longer HTTP.
-    Switching { client: OnUpgrade, server: OnUpgrade, lease: Lease },
+    Switching {
+        client: OnUpgrade,
+        server: OnUpgrade,
+        lease: Lease,
+    },
 }
 
 impl Answered {
@@ -157,13 +165,10 @@ impl ResponseBody {
 impl Open {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let Poll::Ready(polled) = http_body::Body::poll_frame(Pin::new(&mut self.incoming), cx) else {
-            return match &mut self.deadline {
-                Some(deadline) if deadline.poll(cx).is_ready() => {
-                    let limit = deadline.limit;
-                    Poll::Ready(Some(Err(self.broken(Broken::Timeout(limit)))))
-                }
-                _ => Poll::Pending,
-            };
+            let Some(deadline) = &mut self.deadline else { return Poll::Pending };
+            std::task::ready!(deadline.poll(cx));
+            let limit = deadline.limit;
+            return Poll::Ready(Some(Err(self.broken(Broken::Timeout(limit)))));
         };
         Poll::Ready(match polled {
             Some(Ok(frame)) => {

@@ -11,7 +11,7 @@ use crate::headers::{Authority, Scheme};
 use crate::locate::{Located, Memo, locate_place};
 use crate::origin::{Origin, Place};
 use crate::plan::Backend;
-use crate::record::{Kind, RequestFacts, Side, Target};
+use crate::record::{Kind, RequestFacts, Target};
 use crate::refusal::Refusal;
 use crate::stream::Stream;
 use crate::tcp::{self, Way};
@@ -58,9 +58,8 @@ async fn open(exchange: &mut Exchange, authority: Option<&Authority>) -> Result<
     if !matches!(connection.origin, Origin::Proxy) {
         return Err(Refusal::BadRequest { reason: "CONNECT is for an app's outbound side" });
     }
-    let place = authority.and_then(|authority| {
-        Some(Place { host: authority.host().into_owned(), port: authority.port()? })
-    });
+    let place =
+        authority.and_then(|authority| Some(Place { host: authority.host().into_owned(), port: authority.port()? }));
     let place = place.ok_or(Refusal::BadRequest { reason: "CONNECT needs host:port" })?;
     let port = place.port;
     let service = match locate_place(&connection.worker, &mut exchange.record.plan, place.clone()).await? {

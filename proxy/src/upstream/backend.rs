@@ -123,7 +123,8 @@ impl Upstreams {
         });
         self.sweeps.set(self.sweeps.get().wrapping_add(1));
         if self.sweeps.get().is_multiple_of(SINGLES_SWEEP) {
-            let in_use = |backend: &Rc<Backend>| backend.endpoints.iter().any(|e| e.load() + e.idle_connections() as u32 > 0);
+            let in_use =
+                |backend: &Rc<Backend>| backend.endpoints.iter().any(|e| e.load() + e.idle_connections() as u32 > 0);
             self.by_dial.borrow_mut().retain(|_, backend| in_use(backend));
         }
     }

@@ -94,7 +94,9 @@ impl Endpoint {
         if idle.is_empty() {
             idle.shrink_to_fit();
         }
-        self.shared.borrow_mut().retain(|shared| !shared.is_closed() && !(shared.is_idle() && stale(shared.since.get())));
+        self.shared
+            .borrow_mut()
+            .retain(|shared| !shared.is_closed() && !(shared.is_idle() && stale(shared.since.get())));
     }
 
     /// Idle connections of both kinds.

@@ -247,7 +247,13 @@ pub struct Lease {
 }
 
 impl Lease {
-    pub(super) fn new(worker: &Worker, backend: &Rc<Backend>, in_flight: InFlight, carrier: Carrier, room: Taken) -> Self {
+    pub(super) fn new(
+        worker: &Worker,
+        backend: &Rc<Backend>,
+        in_flight: InFlight,
+        carrier: Carrier,
+        room: Taken,
+    ) -> Self {
         if let Carrier::Shared(shared) = &carrier {
             shared.streams.set(shared.streams.get() + 1);
             shared.requests.set(shared.requests.get().saturating_add(1));
@@ -258,7 +264,8 @@ impl Lease {
 
     /// Request and response are over, all of them: an HTTP/1 connection can carry the next.
     pub fn give_back(mut self) {
-        let Some(Carrier::Exclusive(mut idle)) = self.carrier.take_if(|carrier| matches!(carrier, Carrier::Exclusive(_)))
+        let Some(Carrier::Exclusive(mut idle)) =
+            self.carrier.take_if(|carrier| matches!(carrier, Carrier::Exclusive(_)))
         else {
             return;
         };

@@ -30,9 +30,7 @@ pub(super) fn wants_retry(policy: &RetryPolicy, outcome: Outcome<'_>) -> bool {
         Outcome::ResetBeforeRequest => {
             on(RetryOn::ResetBeforeRequest) || on(RetryOn::Reset) || on(RetryOn::FiveXx) || on(RetryOn::GatewayError)
         }
-        Outcome::Reset | Outcome::TooSlow => {
-            on(RetryOn::Reset) || on(RetryOn::FiveXx) || on(RetryOn::GatewayError)
-        }
+        Outcome::Reset | Outcome::TooSlow => on(RetryOn::Reset) || on(RetryOn::FiveXx) || on(RetryOn::GatewayError),
     }
 }
 
