@@ -12,11 +12,11 @@ use crate::settings::Settings;
 use crate::telemetry::{Shard, Telemetry};
 use crate::tls::IdentityCell;
 use crate::upstream::Upstreams;
-use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
@@ -51,14 +51,27 @@ pub struct Worker {
     app_side: Vec<SocketAddr>,
 }
 
-/// What the whole proxy is doing.
+/// What the whole proxy is doing; phases only go forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     Serving,
-    /// The inbound side finishes; the app may still call out.
-    Draining,
+    /// The inbound side's clients are asked to go elsewhere, and served as long as they do not.
+    Asking,
+    /// The inbound side takes no new connections and finishes; the app may still call out.
+    InboundEnds,
+    /// The outbound side, too; a worker without connections ends.
+    OutboundEnds,
     /// Everything ends now.
     Stopping,
+}
+
+/// What one worker still has to do, as it was at its last tick.
+#[derive(Debug, Default)]
+pub struct Remaining {
+    /// Inbound connections, and one while the accept queue may hold some.
+    pub inbound: AtomicUsize,
+    /// 1 while a request of the app is being served.
+    pub outbound_busy: AtomicUsize,
 }
 
 impl Worker {
@@ -111,19 +124,23 @@ impl Worker {
     }
 }
 
-/// Starts worker `index` on a thread of its own, which ends after the phase `Draining`, or at once with `Stopping`.
-pub fn spawn(
-    index: usize,
-    shared: Arc<Shared>,
-    doors: Vec<(Door, TcpListener)>,
-    phase: watch::Receiver<Phase>,
-) -> io::Result<std::thread::JoinHandle<()>> {
-    std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+/// A worker's share of what is prepared before it starts.
+pub struct Post {
+    pub index: usize,
+    pub doors: Vec<(Door, TcpListener)>,
+    pub phase: watch::Receiver<Phase>,
+    pub remaining: Arc<Remaining>,
+}
+
+/// Starts a worker on a thread of its own, which ends by itself after the phase `OutboundEnds`.
+pub fn spawn(shared: Arc<Shared>, post: Post) -> io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new().name(format!("worker-{}", post.index)).spawn(move || {
+        let index = post.index;
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         let outcome = runtime.and_then(|runtime| {
             let worker = Rc::new(Worker::new(index, &shared)?);
             drop(shared);
-            runtime.block_on(run(worker, doors, phase))
+            runtime.block_on(run(worker, post))
         });
         if let Err(error) = outcome {
             tracing::error!(worker = index, %error, "the worker could not run");
@@ -131,110 +148,66 @@ pub fn spawn(
     })
 }
 
-/// The worker's one loop: a tick each second, and the phases.
-async fn run(worker: Rc<Worker>, doors: Vec<(Door, TcpListener)>, mut phase: watch::Receiver<Phase>) -> io::Result<()> {
+/// The worker's one loop: ticks, phases, and doors that have closed.
+async fn run(worker: Rc<Worker>, post: Post) -> io::Result<()> {
+    let Post { doors, mut phase, remaining, .. } = post;
     let started = Instant::now();
-    let outbound_closes = Rc::new(Closing::default());
-    let mut accepting = tokio::task::JoinSet::new();
+    let mut open: Vec<(Door, tokio::task::JoinHandle<io::Result<()>>)> = Vec::new();
     for (door, socket) in doors {
-        let closing = closing(door, phase.clone(), Rc::clone(&outbound_closes));
-        accepting.spawn_local(listener::accept(Rc::clone(&worker), door, socket, closing));
+        let accepting = listener::accept(Rc::clone(&worker), door, socket, closing(door, phase.clone()));
+        open.push((door, tokio::task::spawn_local(accepting)));
     }
     let mut ticks = tokio::time::interval(TICK);
-    let mut drain = Drain::default();
     loop {
-        tokio::select! {
-            now = ticks.tick() => worker.sweep(started, now.into_std()),
-            changed = phase.wait_for(|phase| *phase > drain.phase) => match changed.map(|phase| *phase) {
-                Ok(Phase::Draining) => {
-                    drain.phase = Phase::Draining;
-                    // From here on the end is looked for more often than idle connections are.
-                    ticks = tokio::time::interval(DRAIN_TICK);
+        let now = tokio::select! {
+            now = ticks.tick() => now.into_std(),
+            changed = phase.changed() => {
+                if changed.is_err() || *phase.borrow() == Phase::Stopping {
+                    break;
                 }
-                Ok(_) | Err(_) => break,
-            },
-        }
-        if drain.phase == Phase::Draining
-            && drain.finished(&worker, &outbound_closes)
-            && accepting.try_join_next().is_some()
-        {
-            while accepting.join_next().await.is_some() {}
-            if worker.inbound.is_empty() && worker.outbound.is_empty() {
-                return Ok(());
+                // From here on the end is looked for more often than idle connections are.
+                ticks = tokio::time::interval(DRAIN_TICK);
+                continue;
             }
-        }
-        while accepting.try_join_next().is_some() {}
-        if drain.phase == Phase::Draining
-            && accepting.is_empty()
-            && worker.inbound.is_empty()
-            && worker.outbound.is_empty()
-        {
+        };
+        worker.sweep(started, now);
+        open.retain(|(_, accepting)| !accepting.is_finished());
+        if worker.ends(*phase.borrow(), &open, &remaining) {
             return Ok(());
         }
     }
     worker.inbound.close();
     worker.outbound.close();
+    // Once round the tasks, so that each can see that it is over.
     tokio::task::yield_now().await;
     Ok(())
 }
 
-/// How far a worker has come with draining.
-struct Drain {
-    phase: Phase,
-    quiet: u32,
-}
-
-impl Default for Drain {
-    fn default() -> Self {
-        Self { phase: Phase::Serving, quiet: 0 }
+impl Worker {
+    /// Asks connections to end as the phase wants it, and says what remains; true when nothing does.
+    fn ends<T>(&self, phase: Phase, open: &[(Door, T)], remaining: &Remaining) -> bool {
+        if phase >= Phase::Asking {
+            self.inbound.drain();
+        }
+        if phase >= Phase::OutboundEnds {
+            self.outbound.drain();
+        }
+        let accepting = open.iter().any(|(door, _)| *door == Door::Inbound);
+        remaining.inbound.store(self.inbound.len() + usize::from(accepting), Ordering::Relaxed);
+        remaining.outbound_busy.store(usize::from(self.outbound.busy()), Ordering::Relaxed);
+        phase >= Phase::OutboundEnds && open.is_empty() && self.inbound.is_empty() && self.outbound.is_empty()
     }
 }
 
-impl Drain {
-    /// One step; true once the outbound side is closing, too.
-    fn finished(&mut self, worker: &Worker, outbound: &Closing) -> bool {
-        worker.inbound.drain();
-        let quiet = worker.inbound.is_empty() && !worker.outbound.busy();
-        self.quiet = if quiet { self.quiet + 1 } else { 0 };
-        if self.quiet >= QUIET_TICKS {
-            outbound.begin();
-        }
-        if outbound.begun.get() {
-            worker.outbound.drain();
-        }
-        outbound.begun.get()
-    }
-}
-
-/// Tells this worker's outbound doors to close.
-#[derive(Default)]
-struct Closing {
-    begun: Cell<bool>,
-    told: tokio::sync::Notify,
-}
-
-impl Closing {
-    fn begin(&self) {
-        if !self.begun.replace(true) {
-            self.told.notify_waiters();
-        }
-    }
-}
-
-async fn closing(door: Door, mut phase: watch::Receiver<Phase>, outbound: Rc<Closing>) {
+/// Resolves when the door is to take nobody new.
+async fn closing(door: Door, mut phase: watch::Receiver<Phase>) {
     let until = match door {
-        Door::Inbound | Door::Listen => Phase::Draining,
-        Door::Outbound => Phase::Stopping,
+        Door::Inbound => Phase::InboundEnds,
+        Door::Outbound | Door::Listen => Phase::OutboundEnds,
     };
-    let told = outbound.told.notified();
-    tokio::select! {
-        // An error means that the proxy is gone.
-        _ = phase.wait_for(|phase| *phase >= until) => {}
-        () = told, if door == Door::Outbound => {}
-    }
+    // An error means that the proxy is gone.
+    let _ = phase.wait_for(|phase| *phase >= until).await;
 }
 
 const TICK: Duration = Duration::from_secs(1);
 const DRAIN_TICK: Duration = Duration::from_millis(50);
-/// Ticks without a request of the app after which it is taken to have finished.
-const QUIET_TICKS: u32 = 20;

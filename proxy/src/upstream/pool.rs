@@ -19,7 +19,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 /// An HTTP/1 connection that carries nothing right now.
-pub struct Idle {
+pub(super) struct Idle {
     pub(super) sender: http1::SendRequest<RequestBody>,
     pub(super) facts: UpstreamFacts,
     /// The worker's tick.
@@ -28,7 +28,7 @@ pub struct Idle {
 }
 
 /// An HTTP/2 connection.
-pub struct Shared {
+pub(super) struct Shared {
     pub(super) sender: http2::SendRequest<RequestBody>,
     pub(super) facts: UpstreamFacts,
     pub(super) since: Cell<u32>,
@@ -279,10 +279,6 @@ impl Lease {
         if !self.backend.waiting.borrow().is_empty() {
             self.backend.wake_waiting();
         }
-    }
-
-    pub(super) fn carrier_mut(&mut self) -> Option<&mut Carrier> {
-        self.carrier.as_mut()
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use weft_snapshot::Dial;
 
 /// What DNS said.
-pub struct Resolved {
+pub(super) struct Resolved {
     addresses: Vec<SocketAddr>,
     /// The worker's tick.
     at: u32,
