@@ -38,3 +38,6 @@ pub mod upstream;
 pub mod worker;
 
 pub use app::{Options, run};
+
+#[cfg(test)]
+mod samples;

@@ -19,7 +19,7 @@ pub struct Backend {
     pub cluster: Arc<str>,
     /// What all workers together may use of it; `None`: anything. Carried over while the limits stay the same.
     pub limits: Option<Arc<Limits>>,
-    /// Shared by the backend's successors when only its policy changes.
+    /// Shared with the backend's successors for as long as the list stays the same.
     endpoints: Arc<ArcSwap<Endpoints>>,
 }
 
@@ -59,11 +59,27 @@ impl Backend {
         Self { name: policy.name.clone(), slot, cluster: policy.name.to_string().into(), policy, limits, endpoints }
     }
 
-    /// The same backend under another policy.
-    pub(super) fn successor(&self, policy: snapshot::Backend) -> Self {
+    /// The same backend in the next plan. A list that changed goes into a cell of its own: the exchanges of the old
+    /// plan keep what they began with.
+    pub(super) fn successor(
+        this: &Arc<Self>,
+        policy: &snapshot::Backend,
+        list: &[snapshot::Endpoint],
+        generation: u64,
+    ) -> Arc<Self> {
+        let old = this.endpoints.load();
+        let same_list = old.same_as(list);
+        if same_list && this.policy == *policy {
+            return this.clone();
+        }
+        let endpoints = if same_list {
+            this.endpoints.clone()
+        } else {
+            Arc::new(ArcSwap::from_pointee(Endpoints::next(&old, list, generation)))
+        };
         let limits =
-            if policy.limits == self.policy.limits { self.limits.clone() } else { Limits::new(&policy.limits) };
-        Self { limits, ..Self::new(policy, self.slot, self.endpoints.clone()) }
+            if policy.limits == this.policy.limits { this.limits.clone() } else { Limits::new(&policy.limits) };
+        Arc::new(Self { limits, ..Self::new(policy.clone(), this.slot, endpoints) })
     }
 
     /// Wait-free; hold the guard for a moment only.

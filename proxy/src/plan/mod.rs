@@ -126,3 +126,6 @@ impl VirtualHost {
         self.ports.iter().find(|p| p.port == port)
     }
 }
+
+#[cfg(test)]
+mod tests;

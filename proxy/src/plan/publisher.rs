@@ -56,7 +56,8 @@ struct Prepared {
 struct Slots {
     free: Vec<usize>,
     next: usize,
-    leases: u64,
+    /// Of leases and of lists of endpoints: never given twice.
+    numbers: u64,
 }
 
 impl Publisher {
@@ -88,7 +89,6 @@ impl Publisher {
             },
         );
         let plan = plan.inspect_err(|_| (self.slots.free, self.slots.next) = slots_before)?;
-        self.swap_endpoints(&backends, next.snapshot);
         self.release_slots(&backends);
         self.filters = filters;
         self.cell.replace(plan);
@@ -111,29 +111,24 @@ impl Publisher {
         Some(Published::Endpoints)
     }
 
-    fn swap_endpoints(&mut self, backends: &BTreeMap<BackendName, Arc<Backend>>, snapshot: &Snapshot) {
-        for (name, backend) in backends {
-            self.swap_list(backend, snapshot.endpoints(name));
-        }
-    }
-
     fn swap_list(&mut self, backend: &Backend, list: &[snapshot::Endpoint]) {
         let previous = backend.endpoint_cell().load_full();
         if !previous.same_as(list) {
-            self.slots.leases += 1;
-            backend.endpoint_cell().store(Arc::new(Endpoints::next(&previous, list, self.slots.leases)));
+            let generation = self.slots.number();
+            backend.endpoint_cell().store(Arc::new(Endpoints::next(&previous, list, generation)));
         }
     }
 
     fn backends(&mut self, snapshot: &Snapshot) -> BTreeMap<BackendName, Arc<Backend>> {
         let mut backends = BTreeMap::new();
         for policy in snapshot.backends() {
+            let (list, generation) = (snapshot.endpoints(&policy.name), self.slots.number());
             let backend = match self.current.backend(&policy.name) {
-                Some(old) if old.policy == *policy => old.clone(),
-                Some(old) => Arc::new(old.successor(policy.clone())),
+                Some(old) => Backend::successor(old, policy, list, generation),
                 None => {
-                    let endpoints = Arc::new(ArcSwap::from_pointee(Endpoints::default()));
-                    Arc::new(Backend::new(policy.clone(), self.slots.take(), endpoints))
+                    let endpoints = Endpoints::next(&Endpoints::default(), list, generation);
+                    let cell = Arc::new(ArcSwap::from_pointee(endpoints));
+                    Arc::new(Backend::new(policy.clone(), self.slots.take(), cell))
                 }
             };
             backends.insert(policy.name.clone(), backend);
@@ -210,12 +205,17 @@ impl Publisher {
 }
 
 impl Slots {
+    fn number(&mut self) -> u64 {
+        self.numbers += 1;
+        self.numbers
+    }
+
     fn take(&mut self) -> Slot {
-        self.leases += 1;
+        let lease = self.number();
         let index = self.free.pop().unwrap_or_else(|| {
             self.next += 1;
             self.next - 1
         });
-        Slot { index, lease: self.leases }
+        Slot { index, lease }
     }
 }

@@ -90,3 +90,6 @@ impl Telemetry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
