@@ -143,7 +143,6 @@ pub(crate) fn snapshot() -> Snapshot {
 /// A cell and the publisher in front of it.
 pub(crate) struct Stand {
     pub(crate) cell: Arc<PlanCell>,
-    pub(crate) engine: Engine,
     pub(crate) artifacts: Folder,
     publisher: Publisher,
 }
@@ -162,8 +161,8 @@ impl Stand {
     pub(crate) fn new(discovery: Discovery) -> Self {
         let engine = Engine::new(EngineOptions { workers: 1, policies_max: 16, ..EngineOptions::default() }).unwrap();
         let cell = PlanCell::new(discovery);
-        let publisher = Publisher::new(engine.clone(), 1, discovery, cell.clone());
-        Self { cell, engine, artifacts: Folder::default(), publisher }
+        let publisher = Publisher::new(engine, 1, discovery, cell.clone());
+        Self { cell, artifacts: Folder::default(), publisher }
     }
 
     pub(crate) fn with(snapshot: &Snapshot) -> Self {

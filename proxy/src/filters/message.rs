@@ -143,3 +143,116 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<Cow<'a, [u8]>> {
         (pair[..equals].trim_ascii() == name.as_bytes()).then_some(Cow::Borrowed(unquoted))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::headers::{Authority, Scheme};
+    use crate::record::{Side, Target, UpstreamFacts};
+    use crate::samples::{self, Stand, backend_name};
+    use crate::telemetry::ServiceFacts;
+    use http::{HeaderName, HeaderValue, Method};
+    use std::sync::Arc;
+
+    fn head(path: &str, headers: &[(&str, &[u8])]) -> Head {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_bytes(value).unwrap());
+        }
+        Head {
+            method: Method::POST,
+            scheme: Scheme::Https,
+            authority: Authority::from_header(HeaderValue::from_static("reviews:9080")).unwrap(),
+            path: path.parse().unwrap(),
+            headers: map,
+        }
+    }
+
+    fn shown(value: Option<Cow<'_, [u8]>>) -> Option<String> {
+        value.map(|value| String::from_utf8_lossy(&value).into_owned())
+    }
+
+    #[test]
+    fn attributes_of_a_request() {
+        let head = head(
+            "/a?x=1%202+3&x=4&flag&na%6De=v&empty=",
+            &[
+                ("accept", b"a"),
+                ("accept", b"b"),
+                ("cookie", b"user=jason; q=\"quoted\""),
+                ("cookie", b"late=1;user=tom"),
+                ("x-request-id", b"id-1"),
+                ("x-bytes", b"\xff"),
+            ],
+        );
+        let stand = Stand::with(&samples::snapshot());
+        let mut record = samples::record(Side::Inbound, stand.pin());
+        record.service = Some(Arc::new(ServiceFacts::new("reviews.default.svc.cluster.local", "default")));
+        let view = RequestView { head: &head, record: &record };
+        let header = |name: &str| Attribute::Header(name.to_owned());
+        let rows = [
+            (Attribute::Method, Some("POST")),
+            (Attribute::Scheme, Some("https")),
+            (Attribute::Authority, Some("reviews:9080")),
+            (Attribute::Path, Some("/a?x=1%202+3&x=4&flag&na%6De=v&empty=")),
+            (header("accept"), Some("a, b")),
+            (header("cookie"), Some("user=jason; q=\"quoted\"; late=1;user=tom")),
+            (header("absent"), None),
+            (header("x-bytes"), Some("\u{fffd}")),
+            (Attribute::Query("x".to_owned()), Some("1 2 3")),
+            (Attribute::Query("flag".to_owned()), Some("")),
+            (Attribute::Query("name".to_owned()), Some("v")),
+            (Attribute::Query("absent".to_owned()), None),
+            (Attribute::Cookie("user".to_owned()), Some("jason")),
+            (Attribute::Cookie("q".to_owned()), Some("quoted")),
+            (Attribute::Cookie("late".to_owned()), Some("1")),
+            (Attribute::Cookie("absent".to_owned()), None),
+            (Attribute::SourceIdentity, Some("spiffe://cluster.local/ns/default/sa/gateway")),
+            (Attribute::SourceNamespace, Some("default")),
+            (Attribute::SourceAddress, Some("127.0.0.1:40000")),
+            (Attribute::DestinationService, Some("reviews.default.svc.cluster.local")),
+            (Attribute::RequestId, Some("id-1")),
+            (Attribute::Route, None),
+            (Attribute::Status, None),
+        ];
+        for (attribute, want) in rows {
+            assert_eq!(shown(view.attribute(&attribute)).as_deref(), want, "{attribute}");
+        }
+        assert_eq!(view.header_values("accept"), [b"a", b"b"]);
+        assert_eq!(view.header_names().len(), 4);
+    }
+
+    #[test]
+    fn attributes_of_a_response() {
+        let stand = Stand::with(&samples::snapshot());
+        let mut record = samples::record(Side::Outbound, stand.pin());
+        let backend = stand.pin().backend(&backend_name("v1")).unwrap().clone();
+        let endpoint = backend.endpoints().list[0].clone();
+        record.target = Target::Backend(backend);
+        record.upstream = Some(UpstreamFacts {
+            address: ([127, 0, 0, 1], 1).into(),
+            endpoint_address: endpoint.address.clone(),
+            local: None,
+            party: endpoint.party.clone(),
+            service_time: None,
+        });
+        let mut headers = HeaderMap::new();
+        headers.insert("x-a", HeaderValue::from_static("1"));
+        let kept = [Kept { attribute: Attribute::Path, value: Some(b"/p".to_vec()) }];
+        let view = ResponseView { status: StatusCode::IM_A_TEAPOT, headers: &headers, record: &record, kept: &kept };
+        let request = |attribute| Attribute::Request(Box::new(attribute));
+        let rows = [
+            (Attribute::Status, Some("418")),
+            (Attribute::Header("x-a".to_owned()), Some("1")),
+            (Attribute::Subset, Some("v1")),
+            (Attribute::Upstream, Some("127.0.0.1:1")),
+            (request(Attribute::Path), Some("/p")),
+            (request(Attribute::Method), None),
+        ];
+        for (attribute, want) in rows {
+            assert_eq!(shown(view.attribute(&attribute)).as_deref(), want, "{attribute}");
+        }
+    }
+}

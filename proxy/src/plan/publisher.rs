@@ -69,10 +69,9 @@ impl Publisher {
 
     /// On `Err` the plan that stood still stands.
     pub fn publish(&mut self, next: &Next<'_>, artifacts: &dyn Artifacts) -> Result<Published, Vec<Problem>> {
-        if self.current.generation > 0 && next.update.is_some_and(Update::only_endpoints) {
-            if let Some(published) = self.endpoints_only(next) {
-                return Ok(published);
-            }
+        let only_endpoints = self.current.generation > 0 && next.update.is_some_and(Update::only_endpoints);
+        if only_endpoints && let Some(published) = self.endpoints_only(next) {
+            return Ok(published);
         }
         let filters = self.prepare_filters(next.snapshot, artifacts)?;
         self.generations += 1;

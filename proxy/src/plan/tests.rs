@@ -1,6 +1,6 @@
 //! Plans built from snapshots through the publisher: what is resolved, what is refused, what stays the same.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::type_complexity)]
 
 use super::*;
 use crate::samples::{self, Stand, backend, backend_name, destination, endpoint, forward_rule, host};
@@ -122,7 +122,7 @@ fn what_a_rule_names_is_resolved_or_a_problem() {
         forward_rule("nowhere", Vec::new(), Vec::new()),
     ];
     service.rules[1].headers.request = header("a\nb");
-    service.rules[2].filters = vec![weft_snapshot::FilterKey("default/gone".to_owned())];
+    service.rules[2].filters = vec![FilterKey("default/gone".to_owned())];
     snapshot.add_service(service);
     let mut stand = Stand::with(&samples::snapshot());
     let problems: Vec<String> = stand.publish(&snapshot, None).unwrap_err().iter().map(ToString::to_string).collect();

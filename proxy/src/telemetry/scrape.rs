@@ -28,6 +28,9 @@ struct HttpTotals {
     response_bytes: Distribution,
 }
 
+/// Name, help, and which of the totals.
+type TcpFamily = (&'static str, &'static str, fn(&TcpTotals) -> u64);
+
 #[derive(Default)]
 struct TcpTotals {
     opened: u64,
@@ -103,7 +106,7 @@ impl Scraper {
         if all.is_empty() {
             return;
         }
-        let families: [(&str, &str, fn(&TcpTotals) -> u64); 4] = [
+        let families: [TcpFamily; 4] = [
             ("istio_tcp_sent_bytes_total", "bytes to clients", |t| t.sent),
             ("istio_tcp_received_bytes_total", "bytes from clients", |t| t.received),
             ("istio_tcp_connections_opened_total", "connections opened", |t| t.opened),

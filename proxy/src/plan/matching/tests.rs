@@ -1,6 +1,6 @@
 //! The index against a scan of all rules in order, and rows for what each condition means.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::type_complexity)]
 
 use super::condition::{Conditions, Uri};
 use super::*;
