@@ -178,7 +178,7 @@ impl Core {
         };
         let events = self.events.clone();
         tokio::spawn(async move {
-            let _ = events.send(Event::Signed(svid::sign(asking).await)).await;
+            let _ = events.send(Event::Signed(Box::pin(svid::sign(asking)).await)).await;
         });
     }
 

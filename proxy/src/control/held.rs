@@ -85,10 +85,8 @@ impl Held {
 }
 
 fn check_own(snapshot: &Snapshot, own: &WorkloadName, trust_domain: &str) -> Result<(), Unacceptable> {
-    if let Some(workload) = snapshot.workload() {
-        if workload.name != *own {
-            return Err(Unacceptable::Workload { found: workload.name.clone(), own: own.clone() });
-        }
+    if let Some(workload) = snapshot.workload().filter(|workload| workload.name != *own) {
+        return Err(Unacceptable::Workload { found: workload.name.clone(), own: own.clone() });
     }
     match snapshot.trust() {
         Some(Trust { trust_domain: found, .. }) if found != trust_domain => {

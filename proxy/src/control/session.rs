@@ -44,7 +44,7 @@ impl Session {
 pub(super) fn open(opening: Opening) -> Task {
     Task::spawn(async move {
         let (number, events) = (opening.number, opening.events.clone());
-        let reason = match run(opening).await {
+        let reason = match Box::pin(run(opening)).await {
             Ok(()) => "the control plane ended the stream".to_owned(),
             Err(reason) => reason,
         };

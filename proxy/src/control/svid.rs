@@ -138,10 +138,9 @@ fn checked(asking: &Asking, answer: proto::SignResponse) -> Result<Signed, Strin
     if facts.public_key != rcgen::PublicKeyData::subject_public_key_info(&pair) {
         return Err("its certificate is for another key".to_owned());
     }
-    if let Proof::Token(token) = &asking.proof {
-        if !roots.iter().any(|root| token.roots.contains(&Sha256::digest(root).into())) {
-            return Err("the root that the join token names is not among its roots".to_owned());
-        }
+    let named = |token: &JoinToken| roots.iter().any(|root| token.roots.contains(&Sha256::digest(root).into()));
+    if matches!(&asking.proof, Proof::Token(token) if !named(token)) {
+        return Err("the root that the join token names is not among its roots".to_owned());
     }
     let signer = |key: Vec<u8>| key.try_into().map_err(|_| "a signer's key has not 32 bytes".to_owned());
     let signers: Vec<[u8; 32]> = answer.signers.into_iter().map(signer).collect::<Result<_, _>>()?;
@@ -184,11 +183,11 @@ impl SvidFacts {
         })
     }
 
-    /// About half its life, so that a control plane may be away for the other half. `chance` (0..1) spreads proxies
-    /// that joined together.
+    /// Before half its life is over, so that the control plane may be away for the other half. `chance` (0..1) spreads
+    /// proxies that joined together.
     pub(super) fn renew_at(&self, chance: f64) -> SystemTime {
         let life = self.not_after.duration_since(self.not_before).unwrap_or_default();
-        self.not_before + life.mul_f64(0.45 + 0.1 * chance.clamp(0.0, 1.0))
+        self.not_before + life.mul_f64(0.4 + 0.1 * chance.clamp(0.0, 1.0))
     }
 
     pub(super) fn expired(&self, now: SystemTime) -> bool {
@@ -220,7 +219,7 @@ mod tests {
             not_after: at(2000),
             public_key: vec![],
         };
-        for (chance, want) in [(0.0, 1450), (0.5, 1500), (1.0, 1550), (7.0, 1550)] {
+        for (chance, want) in [(0.0, 1400), (0.5, 1450), (1.0, 1500), (7.0, 1500)] {
             assert_eq!(facts.renew_at(chance), at(want), "chance {chance}");
         }
         assert_eq!((facts.expired(at(1999)), facts.expired(at(2000))), (false, true));

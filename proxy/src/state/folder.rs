@@ -78,7 +78,7 @@ impl StateFolder {
 
     /// Key and SVID; `None` where the proxy has never joined.
     pub fn identity(&self) -> Result<Option<StoredIdentity>, StateError> {
-        self.parsed(IDENTITY, JOIN_AGAIN, |bytes| StoredIdentity::from_pem(bytes))
+        self.parsed(IDENTITY, JOIN_AGAIN, StoredIdentity::from_pem)
     }
 
     pub fn save_identity(&self, identity: &StoredIdentity) -> Result<(), StateError> {
@@ -86,7 +86,7 @@ impl StateFolder {
     }
 
     pub fn trust(&self) -> Result<Option<StoredTrust>, StateError> {
-        self.parsed(TRUST, JOIN_AGAIN, |bytes| StoredTrust::from_pem(bytes))
+        self.parsed(TRUST, JOIN_AGAIN, StoredTrust::from_pem)
     }
 
     pub fn save_trust(&self, trust: &StoredTrust) -> Result<(), StateError> {
