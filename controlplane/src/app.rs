@@ -1,18 +1,121 @@
 //! Puts the parts together and runs them until a signal comes.
+//!
+//! It knows the order in which parts start and stop, and nothing of what they do.
 
-use crate::ca::{self, AuthorityOptions};
-use crate::state::StateFolder;
+use crate::artifacts::{Artifacts, ArtifactsOptions};
+use crate::ca::{self, Authority, AuthorityOptions, Refreshed};
+use crate::source::{FileSet, Folder, Interest, Source};
+use crate::state::{Lock, StateFolder};
+use crate::status::Metrics;
+use crate::stream::{self, Services, ServingTls};
+use crate::token::used::UsedTokens;
 use crate::token::{self, Uses};
-use crate::{Options, RotateOptions, TokenOptions};
-use std::time::{Duration, SystemTime};
+use crate::world::{Event, Loop, Surroundings, WorldCell};
+use crate::{Options, RotateOptions, TokenOptions, status};
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use weft_config::World;
+use weft_filter_host::{Engine, EngineOptions};
 
 /// Runs until SIGTERM or SIGINT.
 pub fn run(options: Options) -> anyhow::Result<()> {
-    let _ = options;
-    anyhow::bail!("not written yet")
+    let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("weft-stream").enable_all().build()?;
+    runtime.block_on(async {
+        let running = ControlPlane::start(&options).await?;
+        announce(&options, &running)?;
+        stop_signal().await?;
+        tracing::info!("stopping");
+        running.stop().await;
+        Ok(())
+    })
 }
 
-/// The token's text: what `weft token create` prints.
+/// A control plane at work on the runtime at hand.
+pub struct ControlPlane {
+    pub stream: SocketAddr,
+    pub status: SocketAddr,
+    events: mpsc::Sender<Event>,
+    stop_serving: oneshot::Sender<()>,
+    serving: tokio::task::JoinHandle<()>,
+    watching: [tokio::task::JoinHandle<()>; 3],
+    world: JoinHandle<()>,
+    _claim: Lock,
+}
+
+impl ControlPlane {
+    /// Returns when it serves.
+    pub async fn start(options: &Options) -> anyhow::Result<Self> {
+        let state = StateFolder::open(&options.state_path())?;
+        let claim = state.claim()?;
+        let now = ca::seconds(SystemTime::now());
+        let authority = Arc::new(Authority::open(&state, options.authority(), now)?);
+        let artifacts = start_artifacts(&state)?;
+        let metrics = Arc::new(Metrics::new(SystemTime::now()));
+        let cell: WorldCell = Arc::new(ArcSwap::from_pointee(World::default()));
+        let mut folder = Folder::new(&options.folder);
+        let files = folder.read(Instant::now());
+        warn(&files);
+        let surroundings = Surroundings {
+            state: state.clone(),
+            authority: authority.clone(),
+            artifacts: artifacts.clone(),
+            metrics: metrics.clone(),
+            cell: cell.clone(),
+        };
+        // With the world comes the trust domain, and with that our own certificate.
+        let world_loop = Loop::new(surroundings, files)?;
+        let tls = Arc::new(ServingTls::new(&authority.issuing(), now)?);
+        let listener = bind(options.listen, "--listen").await?;
+        let status_listener = bind(options.status, "--status").await?;
+        let (stream, status) = (listener.local_addr()?, status_listener.local_addr()?);
+        let (events, incoming) = mpsc::channel(EVENTS_MAX);
+        let services = Services {
+            events: events.clone(),
+            cell,
+            authority: authority.clone(),
+            used: Arc::new(Mutex::new(UsedTokens::open(&state)?)),
+            metrics: metrics.clone(),
+            streams: Arc::new(AtomicU64::new(0)),
+        };
+        let world = std::thread::Builder::new().name("weft-world".to_owned()).spawn(|| world_loop.run(incoming))?;
+        watch_folder(folder, events.clone())?;
+        let watching = [
+            tokio::spawn(watch_artifacts(artifacts, events.clone())),
+            tokio::spawn(watch_time(authority, tls.clone(), metrics.clone(), events.clone())),
+            tokio::spawn(status::serve(status_listener, events.clone(), metrics)),
+        ];
+        let (stop_serving, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(async move {
+            let stopped = async { drop(stopped.await) };
+            if let Err(error) = stream::serve(listener, tls, services, stopped).await {
+                tracing::error!(%error, "the stream port is closed");
+            }
+        });
+        Ok(Self { stream, status, events, stop_serving, serving, watching, world, _claim: claim })
+    }
+
+    /// Ends the streams in order: proxies serve on with what they have.
+    pub async fn stop(self) {
+        let _ = self.stop_serving.send(());
+        let _ = self.events.send(Event::Stop).await;
+        if tokio::time::timeout(STOP_MAX, self.serving).await.is_err() {
+            tracing::warn!("some connections did not end within {STOP_MAX:?}");
+        }
+        for task in self.watching {
+            task.abort();
+        }
+        let _ = tokio::task::spawn_blocking(|| self.world.join()).await;
+    }
+}
+
+/// The token's text: what `weft token create` prints. Works before the control plane has ever run.
 pub fn create_token(options: &TokenOptions) -> anyhow::Result<String> {
     let path = options.state.clone().unwrap_or_else(StateFolder::default_path);
     let (folder, now) = (StateFolder::open(&path)?, ca::seconds(SystemTime::now()));
@@ -29,3 +132,112 @@ pub fn rotate_root(options: &RotateOptions) -> anyhow::Result<String> {
     let signs_from = ca::rotate(&folder, &authority, now)?;
     Ok(format!("proxies are told of the new root now; it signs in {:?}", Duration::from_secs(signs_from - now)))
 }
+
+fn start_artifacts(state: &StateFolder) -> anyhow::Result<Artifacts> {
+    let engine = Engine::new(EngineOptions::default()).context("cannot start the Wasm engine that admits filters")?;
+    let options = ArtifactsOptions::new(state.path().join("filters"), engine)?;
+    Ok(Artifacts::start(options)?)
+}
+
+async fn bind(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
+    let failed = || format!("cannot listen on {address}; free it, or give another with {option}");
+    TcpListener::bind(address).await.with_context(failed)
+}
+
+fn watch_folder(folder: Folder, events: mpsc::Sender<Event>) -> std::io::Result<()> {
+    let mut publish = move |files: FileSet| {
+        warn(&files);
+        match events.blocking_send(Event::Files(files)) {
+            Ok(()) => Interest::Wanted,
+            Err(_) => Interest::Gone,
+        }
+    };
+    // Nobody waits for it: it ends with the loop, or with the process.
+    std::thread::Builder::new().name("weft-folder".to_owned()).spawn(move || folder.watch(&mut publish))?;
+    Ok(())
+}
+
+async fn watch_artifacts(artifacts: Artifacts, events: mpsc::Sender<Event>) {
+    let mut facts = artifacts.facts();
+    while facts.changed().await.is_ok() {
+        let now = facts.borrow_and_update().clone();
+        if events.send(Event::Facts(now)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What changes by time: turns of keys, our own certificate, patience with proxies.
+async fn watch_time(
+    authority: Arc<Authority>,
+    tls: Arc<ServingTls>,
+    metrics: Arc<Metrics>,
+    events: mpsc::Sender<Event>,
+) {
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        ticks.tick().await;
+        let now = ca::seconds(SystemTime::now());
+        let refreshed = authority.refresh(now);
+        let issuing = authority.issuing();
+        metrics.root_expires(issuing.root_expires());
+        let changed = match refreshed {
+            Ok(refreshed) => refreshed == Refreshed::Changed || tls.serves_other_than(issuing.trust()),
+            Err(error) => {
+                tracing::error!(%error, "the keys in the state folder cannot be read; the earlier ones count on");
+                false
+            }
+        };
+        if changed || tls.is_due(now) {
+            if let Err(error) = tls.renew(&issuing, now) {
+                tracing::error!(%error, "the control plane's own certificate cannot be renewed");
+            }
+        }
+        let told = if changed { events.send(Event::Authority).await } else { events.send(Event::Tick).await };
+        if told.is_err() {
+            return;
+        }
+    }
+}
+
+fn warn(files: &FileSet) {
+    for problem in &files.problems {
+        tracing::warn!(code = problem.code.name(), path = problem.path, reason = problem.reason, "{}", problem.remedy);
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "what a person waits for when they start it")]
+fn announce(options: &Options, running: &ControlPlane) -> anyhow::Result<()> {
+    if let Some(path) = &options.ports_file {
+        let ports = serde_json::json!({ "stream": running.stream, "status": running.status });
+        let new = path.with_extension("new");
+        std::fs::write(&new, ports.to_string()).with_context(|| format!("cannot write {}", new.display()))?;
+        std::fs::rename(&new, path).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    println!(
+        "control plane on {}: sidecars at {}, status at http://{}/status",
+        options.folder.display(),
+        running.stream,
+        running.status
+    );
+    let state = options.state.as_ref().map(|path| format!(" --state {}", path.display())).unwrap_or_default();
+    println!(
+        "join a sidecar: weft sidecar --controlplane {} --workload NS/NAME --token \"$(weft token create --for NS/SERVICEACCOUNT{state})\"",
+        running.stream
+    );
+    Ok(())
+}
+
+async fn stop_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+const EVENTS_MAX: usize = 1024;
+const TICK: Duration = Duration::from_millis(500);
+const STOP_MAX: Duration = Duration::from_secs(5);

@@ -2,16 +2,21 @@
 //!
 //! ```text
 //! source → world (one loop) → stream → proxies        ca, token: who they are        status: what people see
+//!             ↑ artifacts: the filters' native code
 //! ```
 //! It does not know how a proxy serves traffic, nor how YAML means what it means (weft-config).
 
+mod app;
 pub mod artifacts;
 pub mod ca;
-mod app;
 mod options;
+mod rpc;
 pub mod source;
 pub mod state;
+pub mod status;
+mod stream;
 pub mod token;
+mod world;
 
-pub use app::{create_token, rotate_root, run};
+pub use app::{ControlPlane, create_token, rotate_root, run};
 pub use options::{LogFormat, Options, RotateOptions, TokenOptions, duration};

@@ -1,3 +1,44 @@
 //! The binary `weft-controlplane`: the control plane and nothing else.
 
-fn main() {}
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+use weft_controlplane::{LogFormat, Options};
+
+#[derive(Parser)]
+#[command(name = "weft-controlplane", version, about, args_conflicts_with_subcommands = true)]
+struct Line {
+    #[command(subcommand)]
+    inner: Option<Inner>,
+    #[command(flatten)]
+    options: Option<Options>,
+}
+
+/// What the control plane calls itself for.
+#[derive(Subcommand)]
+enum Inner {
+    /// Compiles one filter, from standard input to standard output
+    #[command(hide = true)]
+    FilterCompile,
+}
+
+fn main() -> anyhow::Result<()> {
+    let line = Line::parse();
+    match (line.inner, line.options) {
+        (Some(Inner::FilterCompile), _) => weft_filter_host::compile::child_main(),
+        (None, Some(options)) => {
+            log(&options)?;
+            weft_controlplane::run(options)
+        }
+        (None, None) => anyhow::bail!("give a folder of YAML: weft-controlplane -f DIR"),
+    }
+}
+
+fn log(options: &Options) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&options.log_level)?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match options.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}

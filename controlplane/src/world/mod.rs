@@ -1,0 +1,391 @@
+//! The control plane's heart: one loop over one enum of events, on a thread of its own.
+//!
+//! ```text
+//! events ─▶ take (all that wait) ─▶ settle: adopt a world ─ views ─ snapshots ─ differences ─▶ outboxes
+//! ```
+//! Everything that has happened is taken in before anything is sent, so that a burst of changes costs one update.
+//! It does not know sockets, files or YAML.
+
+mod adopt;
+mod event;
+mod joined;
+mod proxy;
+mod report;
+mod tellings;
+mod wanted;
+
+pub(crate) use event::{Event, Joining, Line, StreamId};
+
+use crate::artifacts::{Artifact, Artifacts, Facts};
+use crate::ca::{self, Authority, Seconds};
+use crate::source::FileSet;
+use crate::state::{StateError, StateFolder};
+use crate::status::{Metrics, Trigger};
+use adopt::Adoption;
+use arc_swap::ArcSwap;
+use joined::{Change, Joined};
+use prost::Message as _;
+use proxy::{Answer, Proxy};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+use tellings::{Ground, Question, Tellings};
+use tokio::sync::mpsc;
+use tonic::Status;
+use weft_config::{FilterFacts, Peers, World};
+use weft_snapshot::{Digest, SpiffeId, Trust, WorkloadName};
+use weft_wire::{proto, snapshot_payload};
+
+/// The newest world, for those who only ask who is a member.
+pub(crate) type WorldCell = Arc<ArcSwap<World>>;
+
+/// What the loop works with.
+pub(crate) struct Surroundings {
+    pub(crate) state: StateFolder,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) artifacts: Artifacts,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) cell: WorldCell,
+}
+
+pub(crate) struct Loop {
+    around: Surroundings,
+    adoption: Adoption,
+    files: FileSet,
+    joined: Joined,
+    peers: Peers,
+    facts: Arc<Facts>,
+    /// By artifact key.
+    filter_facts: BTreeMap<String, Arc<FilterFacts>>,
+    filters: report::FilterHistory,
+    trust: Arc<Trust>,
+    proxies: BTreeMap<StreamId, Proxy>,
+    stale: Stale,
+    tellings: Tellings,
+    issued: BTreeMap<WorkloadName, Seconds>,
+}
+
+/// Whose views have to be looked at again.
+enum Stale {
+    All,
+    Some(BTreeSet<StreamId>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Going {
+    On,
+    Stop,
+}
+
+impl Loop {
+    /// With the files as they were read at the start, so that whoever asks first finds a world.
+    pub(crate) fn new(around: Surroundings, files: FileSet) -> Result<Self, StateError> {
+        let joined = Joined::open(&around.state)?;
+        let facts = around.artifacts.facts().borrow().clone();
+        let mut this = Self {
+            adoption: Adoption::default(),
+            files: FileSet::default(),
+            peers: joined.peers(),
+            joined,
+            facts: facts.clone(),
+            filter_facts: BTreeMap::new(),
+            filters: report::FilterHistory::default(),
+            trust: Arc::new(around.authority.issuing().trust().clone()),
+            proxies: BTreeMap::new(),
+            stale: Stale::All,
+            tellings: Tellings::default(),
+            issued: BTreeMap::new(),
+            around,
+        };
+        this.files_changed(files, Instant::now());
+        this.facts_changed(facts);
+        Ok(this)
+    }
+
+    /// Runs until [`Event::Stop`], or until nobody can send events any more.
+    pub(crate) fn run(mut self, mut events: mpsc::Receiver<Event>) {
+        self.settle();
+        while let Some(first) = events.blocking_recv() {
+            let waiting = std::iter::once(first).chain(std::iter::from_fn(|| events.try_recv().ok()));
+            for event in waiting.take(EVENTS_AT_ONCE_MAX) {
+                if self.take(event) == Going::Stop {
+                    return self.stop();
+                }
+            }
+            self.settle();
+        }
+    }
+
+    fn take(&mut self, event: Event) -> Going {
+        let now = Instant::now();
+        match event {
+            Event::Files(files) => self.files_changed(files, now),
+            Event::Hello(joining) => self.hello(*joining),
+            Event::Subscribe { stream, add, remove } => self.subscribe(stream, add, &remove),
+            Event::Ack { stream, revision } => self.ack(stream, &revision, now),
+            Event::Nack { stream, revision, problems } => self.nack(stream, revision, problems, now),
+            Event::Leaving { stream } => self.leaving(stream),
+            Event::Gone { stream } => self.gone(stream),
+            Event::Facts(facts) => self.facts_changed(facts),
+            Event::Authority => self.authority_changed(),
+            Event::Issued { workload, expires } => {
+                self.issued.insert(workload, expires);
+            }
+            Event::MayFetch { identity, artifact, answer } => {
+                // Whoever asked may have gone meanwhile.
+                let _ = answer.send(self.may_fetch(&identity, &artifact));
+            }
+            Event::Status(answer) => {
+                let _ = answer.send(self.report());
+            }
+            Event::Tick => self.tick(now),
+            Event::Stop => return Going::Stop,
+        }
+        Going::On
+    }
+
+    /// Brings every proxy that is concerned to what holds now.
+    fn settle(&mut self) {
+        let now = Instant::now();
+        self.adopt(now);
+        if let Err(error) = self.joined.save() {
+            tracing::error!(%error, "who has joined could not be written; a restart now would not know it");
+        }
+        self.answer(now);
+        let streams: Vec<StreamId> = self.proxies.keys().copied().collect();
+        for stream in streams {
+            self.send_next(stream, now);
+        }
+        self.tellings.trim();
+        self.around.metrics.proxies(self.proxies.len());
+    }
+
+    fn files_changed(&mut self, files: FileSet, now: Instant) {
+        let world = Arc::new(World::build(&files.files, self.adoption.newest()));
+        self.files = files;
+        self.around.metrics.configuration(&world);
+        self.around.cell.store(world.clone());
+        let wanted = self.around.artifacts.want(wanted::wanted(&world));
+        self.adoption.propose(world, wanted, now);
+    }
+
+    fn adopt(&mut self, now: Instant) {
+        let Some(world) = self.adoption.ready(&self.facts, now) else { return };
+        self.stale_by(Trigger::Configuration);
+        let domain = world.mesh().trust_domain.clone();
+        match self.around.authority.set_trust_domain(&domain, ca::seconds(SystemTime::now())) {
+            Ok(ca::Refreshed::Same) => {}
+            Ok(ca::Refreshed::Changed) => self.authority_changed(),
+            Err(error) => tracing::error!(%error, domain, "the trust domain could not be changed"),
+        }
+        tracing::info!(revision = world.revision(), problems = world.problems().len(), "configuration taken in");
+    }
+
+    fn facts_changed(&mut self, facts: Arc<Facts>) {
+        self.filters.saw(&facts);
+        self.facts = facts;
+        self.filter_facts.clear();
+        self.stale_by(Trigger::Filter);
+    }
+
+    fn authority_changed(&mut self) {
+        let trust = self.around.authority.issuing().trust().clone();
+        if trust != *self.trust {
+            self.trust = Arc::new(trust);
+            self.stale_by(Trigger::Trust);
+        }
+    }
+
+    fn hello(&mut self, joining: Joining) {
+        let (stream, workload) = (joining.stream, joining.workload.clone());
+        if self.joined.join(&workload, joining.inbound) == Change::Some {
+            self.peers_changed();
+        }
+        let older: Vec<StreamId> =
+            self.proxies.values().filter(|proxy| proxy.workload == workload).map(|proxy| proxy.stream).collect();
+        for older in older {
+            self.close(older, Status::aborted(format!("a newer stream of {workload} took the place of this one")));
+        }
+        tracing::info!(%workload, version = joining.version, remote = %joining.remote, "proxy connected");
+        self.around.metrics.triggered(Trigger::Proxy);
+        self.proxies.insert(stream, Proxy::new(joining));
+        self.mark(stream);
+    }
+
+    fn subscribe(
+        &mut self,
+        stream: StreamId,
+        add: BTreeSet<weft_snapshot::Host>,
+        remove: &BTreeSet<weft_snapshot::Host>,
+    ) {
+        let Some(proxy) = self.proxies.get_mut(&stream) else { return };
+        proxy.asked.retain(|host| !remove.contains(host));
+        proxy.asked.extend(add);
+        if proxy.asked.len() > SUBSCRIPTIONS_MAX {
+            let refusal = format!("a proxy may ask for {SUBSCRIPTIONS_MAX} hosts at most");
+            return self.close(stream, Status::resource_exhausted(refusal));
+        }
+        self.mark(stream);
+    }
+
+    fn ack(&mut self, stream: StreamId, revision: &str, now: Instant) {
+        let Some(proxy) = self.proxies.get_mut(&stream) else { return };
+        let behind = proxy.behind;
+        match proxy.ack(revision, now) {
+            Answer::Expected(_) => {
+                let settled = behind.filter(|_| proxy.behind.is_none());
+                self.around.metrics.acked(settled.map(|since| now.saturating_duration_since(since)));
+            }
+            Answer::Unexpected => self.confused(stream, revision),
+        }
+    }
+
+    fn nack(&mut self, stream: StreamId, revision: String, problems: Vec<String>, now: Instant) {
+        let Some(proxy) = self.proxies.get_mut(&stream) else { return };
+        tracing::warn!(workload = %proxy.workload, revision, ?problems, "proxy refused an update and runs on as it was");
+        match proxy.nack(revision.clone(), problems, now) {
+            Answer::Expected(_) => self.around.metrics.nacked(),
+            Answer::Unexpected => self.confused(stream, &revision),
+        }
+    }
+
+    fn confused(&mut self, stream: StreamId, revision: &str) {
+        let what = format!("no update to revision {revision:?} is under way; connect again and say what you hold");
+        self.close(stream, Status::failed_precondition(what));
+    }
+
+    fn leaving(&mut self, stream: StreamId) {
+        let Some(proxy) = self.proxies.get(&stream) else { return };
+        tracing::info!(workload = %proxy.workload, "proxy is leaving; callers send it nothing new");
+        if self.joined.leave(&proxy.workload) == Change::Some {
+            self.peers_changed();
+        }
+    }
+
+    fn gone(&mut self, stream: StreamId) {
+        if let Some(proxy) = self.proxies.remove(&stream) {
+            tracing::info!(workload = %proxy.workload, "stream ended; the workload stays in the mesh");
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        let world = self.adoption.newest().clone();
+        if self.joined.forget(|workload| world.member(workload).is_some(), now) == Change::Some {
+            self.peers_changed();
+        }
+        let silent: Vec<StreamId> =
+            self.proxies.values().filter(|proxy| proxy.is_silent(now)).map(|proxy| proxy.stream).collect();
+        for stream in silent {
+            self.close(stream, Status::deadline_exceeded("an update was not answered; connect again"));
+        }
+    }
+
+    fn peers_changed(&mut self) {
+        self.peers = self.joined.peers();
+        self.stale_by(Trigger::Endpoint);
+    }
+
+    fn stale_by(&mut self, trigger: Trigger) {
+        self.around.metrics.triggered(trigger);
+        self.stale = Stale::All;
+    }
+
+    fn mark(&mut self, stream: StreamId) {
+        if let Stale::Some(streams) = &mut self.stale {
+            streams.insert(stream);
+        }
+    }
+
+    /// Looks at the views of stale proxies, and aims each at what its view compiles to.
+    fn answer(&mut self, now: Instant) {
+        let stale: Vec<StreamId> = match std::mem::replace(&mut self.stale, Stale::Some(BTreeSet::new())) {
+            Stale::All => self.proxies.keys().copied().collect(),
+            Stale::Some(streams) => streams.into_iter().collect(),
+        };
+        let Some(world) = self.adoption.current().cloned() else {
+            self.stale = Stale::All;
+            return;
+        };
+        for proxy in stale.iter().filter_map(|stream| self.proxies.get(stream)) {
+            let facts = || Arc::new(self.facts.filter_facts(&proxy.artifact_key));
+            self.filter_facts.entry(proxy.artifact_key.clone()).or_insert_with(facts);
+        }
+        let (proxies, facts) = (&self.proxies, &self.filter_facts);
+        let question = |proxy: &'_ Proxy| (proxy.stream, facts[&proxy.artifact_key].clone());
+        let asked: Vec<_> = stale.iter().filter_map(|stream| proxies.get(stream)).map(question).collect();
+        let questions: Vec<Question<'_>> = asked
+            .iter()
+            .map(|(stream, filters)| Question {
+                workload: &proxies[stream].workload,
+                asked: &proxies[stream].asked,
+                filters,
+            })
+            .collect();
+        let ground = Ground { world: &world, peers: &self.peers, trust: &self.trust };
+        let answers = self.tellings.answer(ground, &questions);
+        drop(questions);
+        for ((stream, _), telling) in asked.into_iter().zip(answers) {
+            match telling {
+                Ok(telling) => self.proxies.entry(stream).and_modify(|proxy| proxy.aim(telling, now)),
+                Err(unknown) => {
+                    self.unknown(stream, &unknown);
+                    continue;
+                }
+            };
+        }
+    }
+
+    /// A workload without a WorkloadEntry: it may be in a world that is not taken in yet, or its file is being renamed.
+    fn unknown(&mut self, stream: StreamId, unknown: &weft_config::UnknownWorkload) {
+        let joined = self.joined.workloads().any(|workload| *workload == unknown.0);
+        if joined {
+            self.mark(stream);
+        } else {
+            self.close(stream, Status::not_found(unknown.to_string()));
+        }
+    }
+
+    fn send_next(&mut self, stream: StreamId, now: Instant) {
+        let Some(proxy) = self.proxies.get_mut(&stream) else { return };
+        let Some(mut update) = proxy.next_update(now) else { return };
+        let payload = snapshot_payload(&proxy.workload, &update.revision);
+        update.signature = self.around.authority.issuing().sign(&payload);
+        tracing::debug!(
+            workload = %proxy.workload, revision = update.revision, set = update.set.len(), removed = update.removed.len(),
+            "update"
+        );
+        let message = proto::FromControlPlane { message: Some(proto::from_control_plane::Message::Update(update)) };
+        self.around.metrics.pushed(message.encoded_len(), now.elapsed());
+        if proxy.line.outbox.try_send(Ok(message)).is_err() {
+            // It takes nothing, or is gone.
+            self.proxies.remove(&stream);
+        }
+    }
+
+    fn close(&mut self, stream: StreamId, status: Status) {
+        let Some(proxy) = self.proxies.remove(&stream) else { return };
+        tracing::warn!(workload = %proxy.workload, reason = status.message(), "stream closed");
+        // A full outbox closes without a reason.
+        let _ = proxy.line.outbox.try_send(Err(status));
+    }
+
+    /// What is named by a snapshot of this identity's proxies, and nothing else.
+    fn may_fetch(&self, identity: &SpiffeId, artifact: &Digest) -> Option<Artifact> {
+        let named = |proxy: &Proxy| proxy.tellings().any(|telling| telling.artifacts.contains(artifact));
+        let granted = self.proxies.values().any(|proxy| proxy.identity == *identity && named(proxy));
+        if granted { self.facts.artifacts.get(artifact).cloned() } else { None }
+    }
+
+    fn stop(mut self) {
+        for stream in self.proxies.keys().copied().collect::<Vec<_>>() {
+            self.close(stream, Status::unavailable("the control plane stops; serve on and connect again"));
+        }
+        if let Err(error) = self.joined.save() {
+            tracing::error!(%error, "who has joined could not be written");
+        }
+    }
+}
+
+/// A busy start must not keep anyone waiting for ever.
+const EVENTS_AT_ONCE_MAX: usize = 4096;
+pub(crate) const SUBSCRIPTIONS_MAX: usize = 10_000;

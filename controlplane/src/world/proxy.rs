@@ -1,0 +1,194 @@
+//! One connected proxy: what it asked for, what it has, what is under way, what it refused.
+//!
+//! It decides when which update goes out; it does not know how snapshots are made.
+
+use super::event::{Joining, Line, StreamId};
+use super::tellings::Telling;
+use crate::ca::Seconds;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use weft_snapshot::{Host, SpiffeId, WorkloadName};
+use weft_wire::{Holding, proto};
+
+pub(super) struct Proxy {
+    pub(super) stream: StreamId,
+    pub(super) workload: WorkloadName,
+    pub(super) identity: SpiffeId,
+    pub(super) svid_expires: Seconds,
+    pub(super) remote: SocketAddr,
+    pub(super) version: String,
+    pub(super) level: u32,
+    pub(super) artifact_key: String,
+    pub(super) asked: BTreeSet<Host>,
+    pub(super) line: Line,
+    pub(super) has: Has,
+    /// What it should have.
+    pub(super) target: Option<Arc<Telling>>,
+    flight: Option<Flight>,
+    pub(super) refused: Option<Refused>,
+    /// Since when `target` is something that the proxy does not have.
+    pub(super) behind: Option<Instant>,
+    first: First,
+}
+
+/// What the proxy runs.
+pub(super) enum Has {
+    /// As it said when it connected.
+    Held { holding: Holding, revision: String },
+    Acked(Arc<Telling>),
+}
+
+struct Flight {
+    telling: Arc<Telling>,
+    sent: Instant,
+}
+
+/// A revision that the proxy would not take.
+pub(super) struct Refused {
+    pub(super) revision: String,
+    pub(super) problems: Vec<String>,
+    times: u32,
+    at: Instant,
+}
+
+/// The first update of a stream is sent even if it changes nothing: it says that the proxy is current.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum First {
+    Due,
+    Sent,
+}
+
+/// How an answer fits what was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// After this long.
+    Expected(Duration),
+    /// No such revision is under way: the proxy does not keep to the protocol.
+    Unexpected,
+}
+
+impl Proxy {
+    pub(super) fn new(joining: Joining) -> Self {
+        let revision = joining.held.revision();
+        Self {
+            stream: joining.stream,
+            workload: joining.workload,
+            identity: joining.identity,
+            svid_expires: joining.svid_expires,
+            remote: joining.remote,
+            version: joining.version,
+            level: joining.level,
+            artifact_key: joining.artifact_key,
+            asked: joining.asked,
+            line: joining.line,
+            has: Has::Held { holding: joining.held, revision },
+            target: None,
+            flight: None,
+            refused: None,
+            behind: None,
+            first: First::Due,
+        }
+    }
+
+    pub(super) fn aim(&mut self, target: Arc<Telling>, now: Instant) {
+        if target.revision != self.has.revision() {
+            self.behind.get_or_insert(now);
+        } else {
+            self.behind = None;
+        }
+        self.target = Some(target);
+    }
+
+    /// The update that should go out now, unsigned; it counts as sent.
+    pub(super) fn next_update(&mut self, now: Instant) -> Option<proto::Update> {
+        if self.flight.is_some() {
+            return None;
+        }
+        let target = self.target.clone()?;
+        let again = self.refused.as_ref().is_none_or(|refused| refused.again(&target.revision, now));
+        let news = target.revision != self.has.revision() || self.first == First::Due;
+        if !again || !news {
+            return None;
+        }
+        let update = target.update_from(&self.has);
+        self.first = First::Sent;
+        self.flight = Some(Flight { telling: target, sent: now });
+        Some(update)
+    }
+
+    pub(super) fn ack(&mut self, revision: &str, now: Instant) -> Answer {
+        let Some(flight) = self.landed(revision) else { return Answer::Unexpected };
+        let took = now.saturating_duration_since(flight.sent);
+        self.has = Has::Acked(flight.telling);
+        self.refused = None;
+        if self.target.as_ref().is_some_and(|target| target.revision == revision) {
+            self.behind = None;
+        }
+        Answer::Expected(took)
+    }
+
+    pub(super) fn nack(&mut self, revision: String, problems: Vec<String>, now: Instant) -> Answer {
+        let Some(flight) = self.landed(&revision) else { return Answer::Unexpected };
+        let earlier = self.refused.take().filter(|refused| refused.revision == revision);
+        let times = earlier.map_or(1, |refused| refused.times.saturating_add(1));
+        self.refused = Some(Refused { revision, problems, times, at: now });
+        Answer::Expected(now.saturating_duration_since(flight.sent))
+    }
+
+    fn landed(&mut self, revision: &str) -> Option<Flight> {
+        self.flight.take_if(|flight| flight.telling.revision == revision)
+    }
+
+    /// True where an update was sent so long ago that the proxy cannot be well.
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
+        self.flight.as_ref().is_some_and(|flight| now.saturating_duration_since(flight.sent) > ANSWER_MAX)
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.flight.is_some()
+    }
+
+    /// All that it may be running or preparing.
+    pub(super) fn tellings(&self) -> impl Iterator<Item = &Arc<Telling>> {
+        let acked = match &self.has {
+            Has::Acked(telling) => Some(telling),
+            Has::Held { .. } => None,
+        };
+        self.target.iter().chain(self.flight.as_ref().map(|flight| &flight.telling)).chain(acked)
+    }
+}
+
+impl Has {
+    pub(super) fn revision(&self) -> &str {
+        match self {
+            Self::Held { revision, .. } => revision,
+            Self::Acked(telling) => &telling.revision,
+        }
+    }
+
+    pub(super) fn holding(&self) -> &Holding {
+        match self {
+            Self::Held { holding, .. } => holding,
+            Self::Acked(telling) => &telling.holding,
+        }
+    }
+}
+
+impl Refused {
+    /// Another revision at once; the same one later, since a refusal may have been an accident (a full disk).
+    fn again(&self, revision: &str, now: Instant) -> bool {
+        let wait = AGAIN.saturating_mul(1 << (self.times - 1).min(5)).min(AGAIN_MAX);
+        self.revision != revision || now.saturating_duration_since(self.at) >= wait
+    }
+}
+
+const AGAIN: Duration = Duration::from_secs(10);
+const AGAIN_MAX: Duration = Duration::from_secs(300);
+/// Loading a large filter takes seconds.
+const ANSWER_MAX: Duration = Duration::from_secs(120);
+
+#[cfg(test)]
+#[path = "proxy/tests.rs"]
+mod tests;

@@ -1,0 +1,112 @@
+//! Snapshots in the form in which they travel, made once for all proxies whose views are equal.
+//!
+//! It does not know proxies; it gets questions (viewpoints) and gives answers, on all cores, off the reactor.
+
+use super::proxy::Has;
+use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use weft_config::{FilterFacts, Hosts, Peers, Subject, UnknownWorkload, View, Viewpoint, World, compile};
+use weft_snapshot::{Digest, Host, Trust, WorkloadName};
+use weft_wire::{Holding, Ledger, proto};
+
+/// All that one proxy is told.
+pub(super) struct Telling {
+    pub(super) revision: String,
+    pub(super) holding: Holding,
+    ledger: Ledger,
+    /// What a proxy that is told this may fetch.
+    pub(super) artifacts: BTreeSet<Digest>,
+}
+
+impl Telling {
+    fn of(view: &View) -> Self {
+        let snapshot = compile(view);
+        let ledger = Ledger::of(&snapshot);
+        let artifacts = snapshot.filters().filter_map(|filter| filter.artifact).collect();
+        Self { revision: ledger.revision(), holding: ledger.holding(), ledger, artifacts }
+    }
+
+    pub(super) fn update_from(&self, has: &Has) -> proto::Update {
+        self.ledger.update_from(has.holding())
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.ledger.size()
+    }
+}
+
+/// By the hash of the view, which is a complete key.
+#[derive(Default)]
+pub(super) struct Tellings {
+    by_view: HashMap<Digest, Arc<Telling>>,
+}
+
+/// One proxy's question.
+pub(super) struct Question<'a> {
+    pub(super) workload: &'a WorkloadName,
+    pub(super) asked: &'a BTreeSet<Host>,
+    pub(super) filters: &'a FilterFacts,
+}
+
+/// What all questions of one round share.
+#[derive(Clone, Copy)]
+pub(super) struct Ground<'a> {
+    pub(super) world: &'a World,
+    pub(super) peers: &'a Peers,
+    pub(super) trust: &'a Trust,
+}
+
+impl Tellings {
+    /// In the order of the questions.
+    pub(super) fn answer(
+        &mut self,
+        ground: Ground<'_>,
+        questions: &[Question<'_>],
+    ) -> Vec<Result<Arc<Telling>, UnknownWorkload>> {
+        let views = on_all_cores(questions, |question| {
+            let subject = Subject::Workload(question.workload.clone());
+            let viewpoint = Viewpoint {
+                subject: &subject,
+                hosts: Hosts::Asked(question.asked),
+                peers: ground.peers,
+                filters: question.filters,
+                trust: ground.trust,
+            };
+            ground.world.view(&viewpoint).map(|view| (view.hash(), view))
+        });
+        let new: HashMap<Digest, &View> = views
+            .iter()
+            .flatten()
+            .filter(|(hash, _)| !self.by_view.contains_key(hash))
+            .map(|(hash, view)| (*hash, view))
+            .collect();
+        let new: Vec<(Digest, &View)> = new.into_iter().collect();
+        let made = on_all_cores(&new, |(hash, view)| (*hash, Arc::new(Telling::of(view))));
+        self.by_view.extend(made);
+        let find = |(hash, _): (Digest, View)| self.by_view[&hash].clone();
+        views.into_iter().map(|view| view.map(find)).collect()
+    }
+
+    /// Forgets what no proxy has, is sent or should have.
+    pub(super) fn trim(&mut self) {
+        self.by_view.retain(|_, telling| Arc::strong_count(telling) > 1);
+    }
+}
+
+/// Maps a slice in order; a few items at once on the calling thread, many on several.
+fn on_all_cores<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    if items.len() < ALONE_MAX || cores == 1 {
+        return items.iter().map(map).collect();
+    }
+    let parts = items.chunks(items.len().div_ceil(cores));
+    std::thread::scope(|scope| {
+        let map = &map;
+        let threads: Vec<_> =
+            parts.map(|part| scope.spawn(move || part.iter().map(map).collect::<Vec<R>>())).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("views and snapshots are made without panics")).collect()
+    })
+}
+
+const ALONE_MAX: usize = 16;
