@@ -7,7 +7,7 @@ use crate::ca::{self, Authority, AuthorityOptions, Refreshed};
 use crate::source::{FileSet, Folder, Interest, Source};
 use crate::state::{Lock, StateFolder};
 use crate::status::Metrics;
-use crate::stream::{self, Services, ServingTls};
+use crate::stream::{self, Services, ServingTls, Stop};
 use crate::token::used::UsedTokens;
 use crate::token::{self, Uses};
 use crate::world::{Event, Loop, Surroundings, WorldCell};
@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, watch};
 use weft_config::World;
 use weft_filter_host::{Engine, EngineOptions};
 
@@ -42,7 +42,7 @@ pub struct ControlPlane {
     pub stream: SocketAddr,
     pub status: SocketAddr,
     events: mpsc::Sender<Event>,
-    stop_serving: oneshot::Sender<()>,
+    stop_serving: watch::Sender<Stop>,
     serving: tokio::task::JoinHandle<()>,
     watching: [tokio::task::JoinHandle<()>; 3],
     world: JoinHandle<()>,
@@ -91,19 +91,14 @@ impl ControlPlane {
             tokio::spawn(watch_time(authority, tls.clone(), metrics.clone(), events.clone())),
             tokio::spawn(status::serve(status_listener, events.clone(), metrics)),
         ];
-        let (stop_serving, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(async move {
-            let stopped = async { drop(stopped.await) };
-            if let Err(error) = stream::serve(listener, tls, services, stopped).await {
-                tracing::error!(%error, "the stream port is closed");
-            }
-        });
+        let (stop_serving, stopped) = watch::channel(Stop::NotYet);
+        let serving = tokio::spawn(stream::serve(listener, tls, services, stopped));
         Ok(Self { stream, status, events, stop_serving, serving, watching, world, _claim: claim })
     }
 
     /// Ends the streams in order: proxies serve on with what they have.
     pub async fn stop(self) {
-        let _ = self.stop_serving.send(());
+        let _ = self.stop_serving.send(Stop::Now);
         let _ = self.events.send(Event::Stop).await;
         if tokio::time::timeout(STOP_MAX, self.serving).await.is_err() {
             tracing::warn!("some connections did not end within {STOP_MAX:?}");

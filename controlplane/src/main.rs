@@ -1,6 +1,7 @@
 //! The binary `weft-controlplane`: the control plane and nothing else.
 
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 use weft_controlplane::{LogFormat, Options};
 
@@ -21,13 +22,14 @@ enum Inner {
     FilterCompile,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     let line = Line::parse();
     match (line.inner, line.options) {
-        (Some(Inner::FilterCompile), _) => weft_filter_host::compile::child_main(),
+        (Some(Inner::FilterCompile), _) => Ok(weft_filter_host::compile::child_main()),
         (None, Some(options)) => {
             log(&options)?;
-            weft_controlplane::run(options)
+            weft_controlplane::run(options)?;
+            Ok(ExitCode::SUCCESS)
         }
         (None, None) => anyhow::bail!("give a folder of YAML: weft-controlplane -f DIR"),
     }

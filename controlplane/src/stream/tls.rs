@@ -11,16 +11,10 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tonic::transport::server::Connected;
 use weft_snapshot::Trust;
 
 /// What new connections are served with; replaced when roots change or our certificate is half over.
@@ -93,40 +87,14 @@ fn build(issuing: &Issuing, now: Seconds) -> Result<(ServerConfig, Seconds), Tls
     Ok((config, now + serving.expires.saturating_sub(now) / 2))
 }
 
-/// Accepts and shakes hands until nobody takes connections any more.
-pub(super) async fn accept(
-    listener: TcpListener,
-    tls: Arc<ServingTls>,
-    accepted: mpsc::Sender<Result<Connection, io::Error>>,
-) {
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
-    loop {
-        let Ok(permit) = handshakes.clone().acquire_owned().await else { return };
-        let (stream, remote) = match listener.accept().await {
-            Ok(connection) => connection,
-            Err(error) => {
-                tracing::warn!(%error, "stream port: cannot accept");
-                tokio::time::sleep(ACCEPT_AGAIN).await;
-                continue;
-            }
-        };
-        let (acceptor, accepted) = (TlsAcceptor::from(tls.config.load_full()), accepted.clone());
-        tokio::spawn(async move {
-            let shaken = tokio::time::timeout(HANDSHAKE_MAX, shake(acceptor, stream, remote)).await;
-            drop(permit);
-            match shaken {
-                // The server may have stopped meanwhile.
-                Ok(Ok(connection)) => drop(accepted.send(Ok(connection)).await),
-                Ok(Err(error)) => tracing::info!(%remote, %error, "TLS handshake failed"),
-                Err(_) => tracing::info!(%remote, "no TLS handshake within {HANDSHAKE_MAX:?}"),
-            }
-        });
-    }
-}
-
-async fn shake(acceptor: TlsAcceptor, stream: TcpStream, remote: SocketAddr) -> io::Result<Connection> {
+/// A TLS connection, and who is at its other end.
+pub(super) async fn shake(
+    tls: &ServingTls,
+    stream: TcpStream,
+    remote: SocketAddr,
+) -> io::Result<(TlsStream<TcpStream>, Caller)> {
     stream.set_nodelay(true)?;
-    let stream = acceptor.accept(stream).await?;
+    let stream = TlsAcceptor::from(tls.config.load_full()).accept(stream).await?;
     let certificates = stream.get_ref().1.peer_certificates();
     let svid = match certificates.and_then(|chain| chain.first()) {
         None => None,
@@ -135,43 +103,5 @@ async fn shake(acceptor: TlsAcceptor, stream: TcpStream, remote: SocketAddr) -> 
             Some(svid.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the certificate is no SVID"))?)
         }
     };
-    Ok(Connection { stream, caller: Caller { remote, svid } })
+    Ok((stream, Caller { remote, svid }))
 }
-
-/// A TLS connection that knows who is at its other end.
-pub(super) struct Connection {
-    stream: TlsStream<TcpStream>,
-    caller: Caller,
-}
-
-impl Connected for Connection {
-    type ConnectInfo = Caller;
-
-    fn connect_info(&self) -> Caller {
-        self.caller.clone()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-const HANDSHAKES_MAX: usize = 256;
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);

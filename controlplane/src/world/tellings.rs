@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use weft_config::{FilterFacts, Hosts, Peers, Subject, UnknownWorkload, View, Viewpoint, World, compile};
-use weft_snapshot::{Digest, Host, Trust, WorkloadName};
+use weft_snapshot::{Digest, Host, Snapshot, Trust, WorkloadName};
 use weft_wire::{Holding, Ledger, proto};
 
 /// All that one proxy is told.
@@ -21,8 +21,11 @@ pub(super) struct Telling {
 
 impl Telling {
     fn of(view: &View) -> Self {
-        let snapshot = compile(view);
-        let ledger = Ledger::of(&snapshot);
+        Self::of_snapshot(&compile(view))
+    }
+
+    pub(super) fn of_snapshot(snapshot: &Snapshot) -> Self {
+        let ledger = Ledger::of(snapshot);
         let artifacts = snapshot.filters().filter_map(|filter| filter.artifact).collect();
         Self { revision: ledger.revision(), holding: ledger.holding(), ledger, artifacts }
     }
