@@ -1,0 +1,115 @@
+//! By difference: a change costs what it says, and nothing to those whom it does not concern.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use prost::Message as _;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+use support::sidecar::{Kept, Sidecar};
+use support::{Mesh, service, virtual_service};
+
+const SERVICES: usize = 1000;
+
+fn thousand() -> Mesh {
+    let mesh = Mesh::new();
+    for index in 0..SERVICES {
+        let name = format!("s{index:04}");
+        let text = format!("{}---\n{}", service(&name, 9080), virtual_service(&name, "0"));
+        mesh.write(&format!("{name}.yaml"), &text);
+    }
+    mesh
+}
+
+async fn join(mesh: &Mesh, at: std::net::SocketAddr, name: &str, hosts: &[&str]) -> Sidecar {
+    let token = mesh.token(&format!("default/{name}"));
+    let kept = Kept::join(at, &token, &format!("default/{name}-v1")).await.unwrap();
+    kept.connect(at, hosts).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_changed_rule_costs_its_users_little_and_others_nothing() {
+    let mesh = thousand();
+    let running = mesh.start().await;
+    let mut user = join(&mesh, running.stream, "s0001", &["s0500", "s0501"]).await;
+    let mut other = join(&mesh, running.stream, "s0002", &["s0600", "s0601"]).await;
+    user.update().await;
+    other.update().await;
+    let (user_before, other_before) = (user.bytes, other.bytes);
+    let name = "s0500";
+    mesh.write(&format!("{name}.yaml"), &format!("{}---\n{}", service(name, 9080), virtual_service(name, "1")));
+    let started = Instant::now();
+    user.update().await;
+    println!("the change arrived after {:?}", started.elapsed());
+    let cost = user.bytes - user_before;
+    assert!(cost <= 4096, "{cost} bytes to a user of the changed rule");
+    // The other's next update is about something later, so there was none in between.
+    other.subscribe(&["s0700"], &[]).await;
+    let snapshot = other.update().await;
+    assert_eq!(snapshot.services().count(), 3);
+    let first = snapshot.services().find(|service| service.name.as_str().starts_with("s0700"));
+    assert!(first.is_some());
+    assert!(other.bytes - other_before <= 4096, "{} bytes for one more service", other.bytes - other_before);
+    running.stop().await;
+}
+
+/// The control plane as a process, so that it can be killed.
+struct Process {
+    child: Child,
+    stream: std::net::SocketAddr,
+}
+
+impl Process {
+    fn start(mesh: &Mesh) -> Self {
+        let ports = mesh.path().join("ports.json");
+        let _ = std::fs::remove_file(&ports);
+        let child = Command::new(env!("CARGO_BIN_EXE_weft-controlplane"))
+            .args(["-f".as_ref(), mesh.folder().as_os_str(), "--state".as_ref(), mesh.state().as_os_str()])
+            .args(["--listen", "127.0.0.1:0", "--status", "127.0.0.1:0", "--log-level", "warn", "--ports-file"])
+            .arg(&ports)
+            .spawn()
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Ok(text) = std::fs::read_to_string(&ports) {
+                let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+                return Self { child, stream: read["stream"].as_str().unwrap().parse().unwrap() };
+            }
+            assert!(Instant::now() < deadline, "it never listened");
+            std::thread::yield_now();
+        }
+    }
+
+    /// As `kill -9` does.
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_reconnect_after_a_kill_costs_next_to_nothing() {
+    let mesh = Mesh::bookinfo();
+    mesh.write("route.yaml", &virtual_service("reviews", "1"));
+    let process = Process::start(&mesh);
+    let _server = join(&mesh, process.stream, "reviews", &[]).await;
+    let mut sidecar = join(&mesh, process.stream, "productpage", &["reviews", "ratings"]).await;
+    sidecar.update().await;
+    let kept = sidecar.kept.clone();
+    process.kill();
+    let process = Process::start(&mesh);
+    let mut again = kept.clone().connect(process.stream, &["reviews", "ratings"]).await.unwrap();
+    let update = again.receive().await.unwrap();
+    assert_eq!(update.base, kept.ledger.revision());
+    assert_eq!(update.revision, kept.ledger.revision(), "the same revision after a restart, whoever is connected");
+    assert!(update.encoded_len() <= 1024, "{} bytes", update.encoded_len());
+    again.ack(&update.revision).await;
+    // What changes while it is down arrives when it is back.
+    process.kill();
+    mesh.write("route.yaml", &virtual_service("reviews", "2"));
+    let process = Process::start(&mesh);
+    let mut later = kept.clone().connect(process.stream, &["reviews", "ratings"]).await.unwrap();
+    let update = later.receive().await.unwrap();
+    assert_eq!(update.set.len(), 1, "the one service whose rule changed");
+    process.kill();
+}

@@ -1,0 +1,114 @@
+//! Who gets a certificate: join tokens and their misuse, renewal, and a root that changes under way.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use rcgen::KeyPair;
+use sha2::Digest as _;
+use std::time::{Duration, SystemTime};
+use support::sidecar::{Kept, presented_root, sign};
+use support::{Mesh, eventually};
+use tonic::Code;
+use weft_controlplane::ca::{issuing_from, seconds};
+use weft_controlplane::state::StateFolder;
+use weft_controlplane::token::{Uses, create};
+use weft_controlplane::{ControlPlane, Options, RotateOptions, rotate_root};
+
+#[tokio::test]
+async fn every_misuse_of_a_token_has_its_own_answer() {
+    let mesh = Mesh::bookinfo();
+    let running = mesh.start().await;
+    let elsewhere = Mesh::new();
+    let hour = Duration::from_secs(3600);
+    let now = seconds(SystemTime::now());
+    let issuing = issuing_from(&StateFolder::open(&mesh.state()).unwrap(), now).unwrap();
+    let expired = create(&issuing, &"default/reviews".parse().unwrap(), Uses::Once, hour, now - 7200).unwrap();
+    let used = mesh.token("default/reviews");
+    Kept::join(running.stream, &used, "default/reviews-v1").await.unwrap();
+    let rows = [
+        ("used", used, "default/reviews-v1", Code::PermissionDenied, "used already"),
+        ("expired", expired, "default/reviews-v1", Code::PermissionDenied, "expired 3600s ago"),
+        ("of another control plane", elsewhere.token("default/reviews"), "default/reviews-v1", Code::PermissionDenied, "not signed by this control plane"),
+        ("for another identity", mesh.token("default/ratings"), "default/reviews-v1", Code::PermissionDenied, "weft token create --for default/reviews"),
+        ("no token", "letmein".to_owned(), "default/reviews-v1", Code::PermissionDenied, "no join token"),
+        ("nothing", String::new(), "default/reviews-v1", Code::Unauthenticated, "a join token or a current certificate"),
+        ("no workload", mesh.token("default/reviews"), "default/absent", Code::NotFound, "no WorkloadEntry default/absent"),
+    ];
+    for (row, token, workload, code, words) in rows {
+        let status = Kept::join(running.stream, &token, workload).await.err().unwrap();
+        assert_eq!(status.code(), code, "{row}: {status:?}");
+        assert!(status.message().contains(words), "{row}: {}", status.message());
+    }
+    // What was refused was not used up.
+    let token = mesh.token("default/reviews");
+    Kept::join(running.stream, &token, "default/ratings-v1").await.err().unwrap();
+    Kept::join(running.stream, &token, "default/reviews-v1").await.unwrap();
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_is_used_once_also_after_a_restart_and_a_reusable_one_often() {
+    let mesh = Mesh::bookinfo();
+    let once = mesh.token("default/reviews");
+    let often = mesh.token_of("default/reviews", true);
+    let key = KeyPair::generate().unwrap();
+    for start in 0..2 {
+        let running = mesh.start().await;
+        // The same key may ask again: its answer may have been lost.
+        sign(running.stream, None, &key, &once, "default/reviews-v1").await.unwrap();
+        let other = Kept::join(running.stream, &once, "default/reviews-v1").await;
+        assert_eq!(other.err().map(|status| status.code()), Some(Code::PermissionDenied), "start {start}");
+        Kept::join(running.stream, &often, "default/reviews-v1").await.unwrap();
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_current_certificate_renews_itself_and_no_other() {
+    let mesh = Mesh::bookinfo();
+    let running = mesh.start().await;
+    let mut kept = Kept::join(running.stream, &mesh.token("default/reviews"), "default/reviews-v1").await.unwrap();
+    let first = kept.signed.chain.clone();
+    kept.renew(running.stream).await.unwrap();
+    assert_ne!(kept.signed.chain, first);
+    let stolen = Kept { workload: "default/ratings-v1".to_owned(), ..kept.clone() };
+    let refused = stolen.clone().renew(running.stream).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
+    kept.connect(running.stream, &[]).await.unwrap();
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_control_plane_with_another_root_believes_nobody() {
+    let (mesh, other) = (Mesh::bookinfo(), Mesh::bookinfo());
+    let (running, foreign) = (mesh.start().await, other.start().await);
+    let kept = Kept::join(running.stream, &mesh.token("default/reviews"), "default/reviews-v1").await.unwrap();
+    let refused = kept.connect(foreign.stream, &[]).await.err().unwrap();
+    assert_eq!(refused.code(), Code::Unavailable, "the handshake fails: {refused:?}");
+    running.stop().await;
+    foreign.stop().await;
+}
+
+#[tokio::test]
+async fn a_root_changes_and_nobody_is_cut_off() {
+    let mesh = Mesh::bookinfo();
+    let life = Duration::from_secs(3);
+    let options = Options { svid_life: life, ..mesh.options() };
+    let running = ControlPlane::start(&options).await.unwrap();
+    let kept = Kept::join(running.stream, &mesh.token("default/reviews"), "default/reviews-v1").await.unwrap();
+    let mut sidecar = kept.connect(running.stream, &["ratings"]).await.unwrap();
+    let old = sidecar.update().await.trust().unwrap().clone();
+    rotate_root(&RotateOptions { state: Some(mesh.state()), svid_life: life }).unwrap();
+    let both = sidecar.until("two roots", |snapshot| snapshot.trust().unwrap().roots.len() == 2).await;
+    let both = both.trust().unwrap().clone();
+    assert_eq!((&both.roots[0], both.signers.len()), (&old.roots[0], 2));
+    assert_eq!(presented_root(running.stream).await, <[u8; 32]>::from(sha2::Sha256::digest(&old.roots[0])));
+    sidecar.kept.renew(running.stream).await.unwrap();
+    let new = sidecar.until("one root", |snapshot| snapshot.trust().unwrap().roots.len() == 1).await;
+    assert_eq!(new.trust().unwrap().roots, both.roots[1..]);
+    assert_eq!(presented_root(running.stream).await, <[u8; 32]>::from(sha2::Sha256::digest(&both.roots[1])));
+    let joined = Kept::join(running.stream, &mesh.token("default/ratings"), "default/ratings-v1").await.unwrap();
+    joined.connect(running.stream, &[]).await.unwrap();
+    eventually(running.status, "one root", |report| report.authority.roots.len() == 1).await;
+    running.stop().await;
+}

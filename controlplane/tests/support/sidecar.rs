@@ -1,0 +1,328 @@
+//! One sidecar's side of the stream: joins, subscribes, applies updates as a proxy does, and counts their bytes.
+
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+use hyper_util::rt::TokioIo;
+use prost::Message as _;
+use rcgen::{CertificateParams, KeyPair};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use sha2::{Digest as _, Sha256};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio_rustls::TlsConnector;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Status, Streaming};
+use weft_snapshot::Snapshot;
+use weft_wire::proto::{self, from_control_plane, from_proxy};
+use weft_wire::{Ledger, snapshot_payload};
+
+#[allow(clippy::all, unreachable_pub, unused_qualifications, unused_imports)]
+mod rpc {
+    pub mod discovery {
+        include!(concat!(env!("OUT_DIR"), "/clients/weft.v1.Discovery.rs"));
+    }
+    pub mod artifacts {
+        include!(concat!(env!("OUT_DIR"), "/clients/weft.v1.Artifacts.rs"));
+    }
+    pub mod identity {
+        include!(concat!(env!("OUT_DIR"), "/clients/weft.v1.Identity.rs"));
+    }
+}
+
+/// What a sidecar keeps on disk: key, SVID, trust, and its last snapshot.
+#[derive(Clone)]
+pub struct Kept {
+    pub workload: String,
+    pub key: Arc<KeyPair>,
+    pub signed: proto::SignResponse,
+    pub ledger: Ledger,
+}
+
+/// A stream that is open.
+pub struct Sidecar {
+    pub kept: Kept,
+    pub welcome: proto::Welcome,
+    sender: mpsc::Sender<proto::FromProxy>,
+    updates: Streaming<proto::FromControlPlane>,
+    /// Bytes of all updates that came.
+    pub bytes: usize,
+    channel: Channel,
+}
+
+/// Sends a CSR with this token and, where there is one, the SVID.
+pub async fn sign(
+    at: SocketAddr,
+    svid: Option<&Kept>,
+    key: &KeyPair,
+    token: &str,
+    workload: &str,
+) -> Result<proto::SignResponse, Status> {
+    let csr = CertificateParams::default().serialize_request(key).unwrap().der().to_vec();
+    let request = proto::SignRequest { csr, token: token.to_owned(), workload: workload.to_owned() };
+    let channel = connect(at, svid).await.map_err(|error| Status::unavailable(format!("{error:?}")))?;
+    let signed = rpc::identity::identity_client::IdentityClient::new(channel).sign(request).await?;
+    Ok(signed.into_inner())
+}
+
+impl Kept {
+    pub async fn join(at: SocketAddr, token: &str, workload: &str) -> Result<Self, Status> {
+        let key = KeyPair::generate().unwrap();
+        let signed = sign(at, None, &key, token, workload).await?;
+        Ok(Self { workload: workload.to_owned(), key: Arc::new(key), signed, ledger: Ledger::default() })
+    }
+
+    /// A new key and SVID by the current one.
+    pub async fn renew(&mut self, at: SocketAddr) -> Result<(), Status> {
+        let key = KeyPair::generate().unwrap();
+        self.signed = sign(at, Some(self), &key, "", &self.workload.clone()).await?;
+        self.key = Arc::new(key);
+        Ok(())
+    }
+
+    pub fn hello(&self, subscriptions: &[&str]) -> proto::Hello {
+        proto::Hello {
+            level: weft_wire::LEVEL,
+            version: "test".to_owned(),
+            artifact_key: "key".to_owned(),
+            workload: self.workload.clone(),
+            inbound_address: "127.0.0.1:40000".to_owned(),
+            subscriptions: subscriptions.iter().map(|host| (*host).to_owned()).collect(),
+            held: self.ledger.holding().to_hello(),
+        }
+    }
+
+    pub async fn connect(self, at: SocketAddr, subscriptions: &[&str]) -> Result<Sidecar, Status> {
+        let hello = self.hello(subscriptions);
+        self.connect_with(at, hello).await
+    }
+
+    pub async fn connect_with(self, at: SocketAddr, hello: proto::Hello) -> Result<Sidecar, Status> {
+        let channel = connect(at, Some(&self)).await.map_err(|error| Status::unavailable(format!("{error:?}")))?;
+        let (sender, messages) = mpsc::channel(16);
+        let first = proto::FromProxy { message: Some(from_proxy::Message::Hello(hello)) };
+        sender.send(first).await.unwrap();
+        let mut client = rpc::discovery::discovery_client::DiscoveryClient::new(channel.clone())
+            .max_decoding_message_size(weft_wire::MESSAGE_BYTES_MAX);
+        let mut updates = client.stream(ReceiverStream::new(messages)).await?.into_inner();
+        match updates.message().await?.and_then(|message| message.message) {
+            Some(from_control_plane::Message::Welcome(welcome)) => {
+                Ok(Sidecar { kept: self, welcome, sender, updates, bytes: 0, channel })
+            }
+            other => Err(Status::internal(format!("no welcome but {other:?}"))),
+        }
+    }
+}
+
+/// A stream without a client certificate.
+pub async fn stream_unknown(at: SocketAddr) -> Status {
+    let channel = connect(at, None).await.unwrap();
+    let mut client = rpc::discovery::discovery_client::DiscoveryClient::new(channel);
+    match client.stream(tokio_stream::empty()).await {
+        Err(status) => status,
+        Ok(mut stream) => stream.get_mut().message().await.expect_err("a stream without a certificate"),
+    }
+}
+
+impl Sidecar {
+    /// The next update, not yet applied.
+    pub async fn receive(&mut self) -> Result<proto::Update, Status> {
+        let message = tokio::time::timeout(Duration::from_secs(20), self.updates.message()).await;
+        match message.expect("an update comes in time")?.and_then(|message| message.message) {
+            Some(from_control_plane::Message::Update(update)) => {
+                self.bytes += update.encoded_len();
+                Ok(update)
+            }
+            other => Err(Status::internal(format!("no update but {other:?}"))),
+        }
+    }
+
+    /// Receives, verifies, applies and acknowledges one update.
+    pub async fn update(&mut self) -> Snapshot {
+        let update = self.receive().await.unwrap();
+        self.apply(&update);
+        self.ack(&update.revision).await;
+        self.snapshot()
+    }
+
+    /// Updates until the snapshot fits.
+    pub async fn until(&mut self, what: &str, fits: impl Fn(&Snapshot) -> bool) -> Snapshot {
+        for _ in 0..100 {
+            let snapshot = self.update().await;
+            if fits(&snapshot) {
+                return snapshot;
+            }
+        }
+        panic!("100 updates without: {what}");
+    }
+
+    pub fn apply(&mut self, update: &proto::Update) {
+        let applied = self.kept.ledger.apply(update).unwrap();
+        let snapshot = applied.ledger.snapshot().unwrap();
+        let payload = snapshot_payload(&self.kept.workload.parse().unwrap(), &update.revision);
+        let signers = &self.kept.signed.signers;
+        let good = signers.iter().any(|key| UnparsedPublicKey::new(&ED25519, key).verify(&payload, &update.signature).is_ok());
+        assert!(good, "the signature of {} is by none of the pinned signers", update.revision);
+        if let Some(trust) = snapshot.trust() {
+            self.kept.signed.signers = trust.signers.iter().map(|key| key.to_vec()).collect();
+            self.kept.signed.roots = trust.roots.clone();
+        }
+        self.kept.ledger = applied.ledger;
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        self.kept.ledger.snapshot().unwrap()
+    }
+
+    pub async fn ack(&self, revision: &str) {
+        self.say(from_proxy::Message::Ack(proto::Ack { revision: revision.to_owned() })).await;
+    }
+
+    pub async fn nack(&self, revision: &str, problem: &str) {
+        let problems = vec![problem.to_owned()];
+        self.say(from_proxy::Message::Nack(proto::Nack { revision: revision.to_owned(), problems })).await;
+    }
+
+    pub async fn subscribe(&self, add: &[&str], remove: &[&str]) {
+        let own = |hosts: &[&str]| hosts.iter().map(|host| (*host).to_owned()).collect();
+        self.say(from_proxy::Message::Subscribe(proto::Subscribe { add: own(add), remove: own(remove) })).await;
+    }
+
+    pub async fn leave(&self) {
+        self.say(from_proxy::Message::Leaving(proto::Leaving {})).await;
+    }
+
+    async fn say(&self, message: from_proxy::Message) {
+        self.sender.send(proto::FromProxy { message: Some(message) }).await.unwrap();
+    }
+
+    pub async fn fetch(&self, digest: &str) -> Result<Vec<proto::FetchChunk>, Status> {
+        let mut client = rpc::artifacts::artifacts_client::ArtifactsClient::new(self.channel.clone());
+        let mut stream = client.fetch(proto::FetchRequest { digest: digest.to_owned() }).await?.into_inner();
+        let mut chunks = Vec::new();
+        while let Some(chunk) = stream.message().await? {
+            chunks.push(chunk);
+        }
+        Ok(chunks)
+    }
+
+    /// The stream's end, in the control plane's words.
+    pub async fn ended(&mut self) -> Status {
+        loop {
+            match self.updates.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => return Status::ok("it ended"),
+                Err(status) => return status,
+            }
+        }
+    }
+}
+
+/// TLS to the control plane, with this SVID or without one.
+async fn connect(at: SocketAddr, svid: Option<&Kept>) -> Result<Channel, tonic::transport::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Presented::default()));
+    let mut config = match svid {
+        None => builder.with_no_client_auth(),
+        Some(kept) => {
+            let chain = kept.signed.chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
+            let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(kept.key.serialize_der()));
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Endpoint::from_static("http://controlplane").connect_with_connector(Dial { at, config: Arc::new(config) }).await
+}
+
+/// SHA-256 of the root that the control plane presents, last in its chain.
+pub async fn presented_root(at: SocketAddr) -> [u8; 32] {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let seen = Arc::new(Presented::default());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(seen.clone())
+        .with_no_client_auth();
+    let stream = TcpStream::connect(at).await.unwrap();
+    let name = ServerName::try_from("controlplane").unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+    seen.root.lock().unwrap().unwrap()
+}
+
+/// Believes anyone and remembers the root: what a proxy verifies is the proxy's own test.
+#[derive(Debug, Default)]
+struct Presented {
+    root: Mutex<Option<[u8; 32]>>,
+}
+
+impl ServerCertVerifier for Presented {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        *self.root.lock().unwrap() = intermediates.last().map(|root| Sha256::digest(root).into());
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
+    }
+}
+
+struct Dial {
+    at: SocketAddr,
+    config: Arc<ClientConfig>,
+}
+
+impl tower_service::Service<Uri> for Dial {
+    type Response = TokioIo<tokio_rustls::client::TlsStream<TcpStream>>;
+    type Error = std::io::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let (at, config) = (self.at, self.config.clone());
+        Box::pin(async move {
+            let stream = TcpStream::connect(at).await?;
+            stream.set_nodelay(true)?;
+            let name = ServerName::try_from("controlplane").expect("a valid name");
+            Ok(TokioIo::new(TlsConnector::from(config).connect(name, stream).await?))
+        })
+    }
+}
