@@ -19,6 +19,13 @@ pub struct Lock {
     _file: File,
 }
 
+/// Which version of a file there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    inode: u64,
+    changed: (i64, i64),
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     #[error("state folder {path}: {doing}: {source}; it needs to be a folder that this user may write")]
@@ -88,8 +95,11 @@ impl StateFolder {
         replace().map_err(|source| StateError::Io { path: target.clone(), doing: "cannot write it", source })
     }
 
-    pub fn modified(&self, name: &str) -> Option<std::time::SystemTime> {
-        fs::metadata(self.path.join(name)).and_then(|meta| meta.modified()).ok()
+    /// Another value after each [`StateFolder::write`], by whichever process; `None` where there is no such file.
+    pub fn stamp(&self, name: &str) -> Option<Stamp> {
+        // Times alone are too coarse; each write is another inode.
+        let meta = fs::metadata(self.path.join(name)).ok()?;
+        Some(Stamp { inode: meta.ino(), changed: (meta.ctime(), meta.ctime_nsec()) })
     }
 
     /// For the life of a control plane: two on one folder would give out two truths.

@@ -11,7 +11,7 @@ pub use given::GivenCa;
 pub use issuing::{Issuing, SvidRequest};
 pub use keys::Seconds;
 
-use crate::state::{StateError, StateFolder};
+use crate::state::{Stamp, StateError, StateFolder};
 use arc_swap::ArcSwap;
 use keys::{Keys, Signer, Turn};
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub struct Authority {
     folder: StateFolder,
     options: AuthorityOptions,
     current: ArcSwap<Issuing>,
-    read_at: ArcSwap<Option<SystemTime>>,
+    read: ArcSwap<Option<Stamp>>,
 }
 
 #[derive(Clone, Debug)]
@@ -68,18 +68,21 @@ impl Authority {
     /// Reads the keys, or makes them at the first start.
     pub fn open(folder: &StateFolder, options: AuthorityOptions, now: Seconds) -> Result<Self, CaError> {
         let _lock = folder.lock_changes()?;
-        let mut keys = match load(folder)? {
-            Some(keys) => keys,
+        let before = load(folder)?;
+        let mut keys = match &before {
+            Some(keys) => keys.clone(),
             None => create(&options, now)?,
         };
         adopt_given(&mut keys, &options, now)?;
-        save(folder, &keys)?;
+        if before.as_ref() != Some(&keys) {
+            save(folder, &keys)?;
+        }
         let issuing = Issuing::new(keys, options.svid_life, now)?;
         Ok(Self {
             folder: folder.clone(),
             options,
             current: ArcSwap::from_pointee(issuing),
-            read_at: ArcSwap::from_pointee(folder.modified(FILE)),
+            read: ArcSwap::from_pointee(folder.stamp(FILE)),
         })
     }
 
@@ -91,9 +94,9 @@ impl Authority {
     /// Takes in what `weft ca rotate` wrote, starts a rotation that is due, and lets turns begin and end.
     pub fn refresh(&self, now: Seconds) -> Result<Refreshed, CaError> {
         let current = self.issuing();
-        let modified = self.folder.modified(FILE);
+        let written = self.folder.stamp(FILE);
         let rotate = current.keys().due(now, self.options.root_life) && !current.keys().rotating(now);
-        if modified == **self.read_at.load() && !rotate && current.valid_until().is_none_or(|at| now < at) {
+        if written == **self.read.load() && !rotate && current.valid_until().is_none_or(|at| now < at) {
             return Ok(Refreshed::Same);
         }
         self.change(now, |keys| {
@@ -130,7 +133,7 @@ impl Authority {
         if keys != before {
             save(&self.folder, &keys)?;
         }
-        self.read_at.store(Arc::new(self.folder.modified(FILE)));
+        self.read.store(Arc::new(self.folder.stamp(FILE)));
         self.current.store(Arc::new(Issuing::new(keys, self.options.svid_life, now)?));
         Ok(Refreshed::Changed)
     }
