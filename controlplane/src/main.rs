@@ -19,13 +19,15 @@ struct Line {
 enum Inner {
     /// Compiles one filter, from standard input to standard output
     #[command(hide = true)]
-    FilterCompile,
+    FilterCompile { arguments: Vec<String> },
 }
 
 fn main() -> anyhow::Result<ExitCode> {
     let line = Line::parse();
     match (line.inner, line.options) {
-        (Some(Inner::FilterCompile), _) => Ok(weft_filter_host::compile::child_main()),
+        (Some(Inner::FilterCompile { arguments }), _) => {
+            Ok(weft_filter_host::compile::child_main(arguments.into_iter()))
+        }
         (None, Some(options)) => {
             log(&options)?;
             weft_controlplane::run(options)?;

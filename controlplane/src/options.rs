@@ -9,7 +9,9 @@ use std::time::Duration;
 
 /// Runs the control plane on a folder of YAML.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "Examples:\n  weft controlplane -f mesh/\n  weft controlplane -f mesh/ --state /var/lib/weft --listen 0.0.0.0:15012")]
+#[command(
+    after_help = "Examples:\n  weft controlplane -f mesh/\n  weft controlplane -f mesh/ --state /var/lib/weft --listen 0.0.0.0:15012"
+)]
 pub struct Options {
     /// Folder of YAML files; watched, with all folders in it
     #[arg(short = 'f', long = "folder", value_name = "DIR")]
@@ -56,7 +58,9 @@ pub enum LogFormat {
 
 /// Makes a join token, by which one sidecar proves its identity at first contact.
 #[derive(Clone, Debug, clap::Args)]
-#[command(after_help = "Example:\n  weft sidecar --workload default/reviews-v1 --token \"$(weft token create --for default/reviews)\"")]
+#[command(
+    after_help = "Example:\n  weft sidecar --workload default/reviews-v1 --token \"$(weft token create --for default/reviews)\""
+)]
 pub struct TokenOptions {
     /// NAMESPACE/SERVICEACCOUNT that the workload runs as (`serviceAccount` of its WorkloadEntry)
     #[arg(long = "for", value_name = "NS/ACCOUNT")]

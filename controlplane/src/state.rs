@@ -85,8 +85,7 @@ impl StateFolder {
         let target = self.path.join(name);
         let temporary = self.path.join(format!(".{name}.new"));
         let replace = || -> io::Result<()> {
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
             file.write_all(bytes)?;
             file.sync_all()?;
             fs::rename(&temporary, &target)?;

@@ -48,7 +48,9 @@ pub enum TokenError {
     Expired { who: String, ago: Duration },
     #[error("the join token was used already; make another with: weft token create --for {who} (--reusable for many)")]
     Used { who: String },
-    #[error("the join token is for {token}, and workload {workload} is {wanted}; make one with: weft token create --for {who}")]
+    #[error(
+        "the join token is for {token}, and workload {workload} is {wanted}; make one with: weft token create --for {who}"
+    )]
     OtherIdentity { token: SpiffeId, workload: String, wanted: SpiffeId, who: String },
     #[error("the join token is of trust domain {token}, and this mesh is {mesh}; make another here")]
     OtherTrustDomain { token: String, mesh: String },

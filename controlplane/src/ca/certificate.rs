@@ -56,7 +56,8 @@ pub(super) fn leaf<S: SigningKey>(
     params.use_authority_key_identifier_extension = true;
     params.serial_number = Some(serial()?);
     if let Some(labels) = leaf.labels {
-        params.custom_extensions = vec![CustomExtension::from_oid_content(svid::LABELS_OID, svid::encode_labels(labels))];
+        params.custom_extensions =
+            vec![CustomExtension::from_oid_content(svid::LABELS_OID, svid::encode_labels(labels))];
     }
     let life = leaf.life.as_secs().max(1);
     let expires = (now + life).min(leaf.issuer_expires);

@@ -46,12 +46,7 @@ pub(super) fn load(given: &GivenCa, now: Seconds) -> Result<Root, CaError> {
     Ok(Root { chain, key: key.serialize_pem(), expires, given: true })
 }
 
-fn check(
-    given: &GivenCa,
-    chain: &[X509Certificate<'_>],
-    key: &KeyPair,
-    now: Seconds,
-) -> Result<Seconds, CaError> {
+fn check(given: &GivenCa, chain: &[X509Certificate<'_>], key: &KeyPair, now: Seconds) -> Result<Seconds, CaError> {
     let file = &given.certificate;
     let (Some(first), Some(last)) = (chain.first(), chain.last()) else {
         return Err(wrong(file, "it holds no certificate".to_owned()));

@@ -2,9 +2,9 @@
 //!
 //! Immutable; when a turn begins or ends, another takes its place.
 
+use super::CaError;
 use super::certificate::{self, Leaf};
 use super::keys::{self, Keys, Root, Seconds, Signer};
-use super::CaError;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

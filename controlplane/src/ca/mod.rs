@@ -37,7 +37,11 @@ pub struct AuthorityOptions {
 
 impl Default for AuthorityOptions {
     fn default() -> Self {
-        Self { svid_life: Duration::from_secs(24 * 3600), root_life: Duration::from_secs(3650 * 24 * 3600), given: None }
+        Self {
+            svid_life: Duration::from_secs(24 * 3600),
+            root_life: Duration::from_secs(3650 * 24 * 3600),
+            given: None,
+        }
     }
 }
 
@@ -120,11 +124,7 @@ impl Authority {
         })
     }
 
-    fn change(
-        &self,
-        now: Seconds,
-        edit: impl FnOnce(&mut Keys) -> Result<(), CaError>,
-    ) -> Result<Refreshed, CaError> {
+    fn change(&self, now: Seconds, edit: impl FnOnce(&mut Keys) -> Result<(), CaError>) -> Result<Refreshed, CaError> {
         let _lock = self.folder.lock_changes()?;
         let before = load(&self.folder)?.unwrap_or_else(|| self.issuing().keys().clone());
         let mut keys = before.clone();

@@ -4,8 +4,8 @@
 use super::*;
 use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use weft_snapshot::{Labels, SpiffeId, svid};
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
+use weft_snapshot::{Labels, SpiffeId, svid};
 
 const NOW: Seconds = 1_800_000_000;
 

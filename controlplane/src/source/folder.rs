@@ -157,7 +157,8 @@ impl Folder {
 
 impl Source for Folder {
     fn watch(mut self, publish: &mut dyn FnMut(FileSet) -> Interest) {
-        let mut published = None;
+        // What was read before the loop began was taken by whoever read it.
+        let mut published = self.last.clone();
         let mut safety = Instant::now();
         loop {
             let now = Instant::now();

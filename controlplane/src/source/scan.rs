@@ -185,12 +185,7 @@ impl Tree {
 
 impl Stamp {
     fn of(meta: &Metadata) -> Self {
-        Self {
-            device: meta.dev(),
-            inode: meta.ino(),
-            bytes: meta.len(),
-            changed: (meta.ctime(), meta.ctime_nsec()),
-        }
+        Self { device: meta.dev(), inode: meta.ino(), bytes: meta.len(), changed: (meta.ctime(), meta.ctime_nsec()) }
     }
 }
 

@@ -131,8 +131,20 @@ impl Metrics {
         let mut text = Text(String::with_capacity(8192));
         let read = |value: &AtomicU64| value.load(Relaxed);
         let version = env!("CARGO_PKG_VERSION");
-        text.one("istio_build", "gauge", "Version of the control plane.", &format!("component=\"pilot\",tag=\"{version}\""), 1);
-        text.one("pilot_xds", "gauge", "Proxies that are connected.", &format!("version=\"{version}\""), read(&self.proxies));
+        text.one(
+            "istio_build",
+            "gauge",
+            "Version of the control plane.",
+            &format!("component=\"pilot\",tag=\"{version}\""),
+            1,
+        );
+        text.one(
+            "pilot_xds",
+            "gauge",
+            "Proxies that are connected.",
+            &format!("version=\"{version}\""),
+            read(&self.proxies),
+        );
         text.one("pilot_xds_pushes", "counter", "Updates sent to proxies.", WEFT, read(&self.pushes));
         text.one("pilot_total_xds_rejects", "counter", "Updates that proxies refused.", WEFT, read(&self.rejects));
         text.one("weft_acks_total", "counter", "Updates that proxies applied.", "", read(&self.acks));
@@ -155,7 +167,13 @@ impl Metrics {
         let refused = "citadel_server_authentication_failure_count";
         text.one(refused, "counter", "Certificates refused.", "", read(&self.refused));
         let expires = "citadel_server_root_cert_expiry_timestamp";
-        text.one(expires, "gauge", "When the root that signs expires, in seconds since 1970.", "", read(&self.root_expires));
+        text.one(
+            expires,
+            "gauge",
+            "When the root that signs expires, in seconds since 1970.",
+            "",
+            read(&self.root_expires),
+        );
         self.process(&mut text);
         text.0
     }

@@ -19,7 +19,12 @@ fn head(out: &mut String, report: &Report) {
     let _ = writeln!(out, "weft {}, trust domain {}", report.version, report.trust_domain);
     let objects = configuration.objects.len();
     let old = configuration.objects.iter().filter(|object| object.state == ObjectState::LastGood).count();
-    let _ = write!(out, "configuration {}: {objects} objects in {} files", short(&configuration.revision), configuration.files);
+    let _ = write!(
+        out,
+        "configuration {}: {objects} objects in {} files",
+        short(&configuration.revision),
+        configuration.files
+    );
     if old > 0 {
         let _ = write!(out, ", {old} of them broken now and counting in their last good version");
     }
@@ -71,7 +76,13 @@ fn filters(out: &mut String, report: &Report) {
             true => filter.progress.clone(),
             false => format!("{} problem(s)", filter.problems.len()),
         };
-        [filter.name.clone(), filter.image.clone(), running(&filter.running, "never ready"), running(&filter.before, "-"), state]
+        [
+            filter.name.clone(),
+            filter.image.clone(),
+            running(&filter.running, "never ready"),
+            running(&filter.before, "-"),
+            state,
+        ]
     });
     columns(out, ["FILTER", "IMAGE", "RUNNING", "BEFORE", "STATE"], rows);
 }
@@ -83,7 +94,10 @@ fn proxies(out: &mut String, report: &Report) {
         return;
     }
     let rows = report.proxies.iter().map(|proxy| {
-        let revision = proxy.revision.as_deref().map_or("-", |revision| if revision.is_empty() { "none" } else { short(revision) });
+        let revision = proxy
+            .revision
+            .as_deref()
+            .map_or("-", |revision| if revision.is_empty() { "none" } else { short(revision) });
         let version = proxy.version.clone().unwrap_or_else(|| "-".to_owned());
         let inbound = proxy.inbound.clone().unwrap_or_else(|| "-".to_owned());
         [proxy.workload.clone(), state(proxy), revision.to_owned(), inbound, version]
@@ -148,7 +162,12 @@ mod tests {
         let report = Report {
             version: "0.1.0".to_owned(),
             trust_domain: "cluster.local".to_owned(),
-            configuration: Configuration { revision: "a".repeat(64), files: 2, objects: vec![object], waiting_for: vec![] },
+            configuration: Configuration {
+                revision: "a".repeat(64),
+                files: 2,
+                objects: vec![object],
+                waiting_for: vec![],
+            },
             problems: vec![ProblemLine {
                 code: "UnknownField".to_owned(),
                 severity: "error".to_owned(),

@@ -92,13 +92,7 @@ impl Services {
         let _ = self.tell(Event::Gone { stream }).await;
     }
 
-    fn joining(
-        &self,
-        hello: proto::Hello,
-        caller: &Caller,
-        svid: CallerSvid,
-        line: Line,
-    ) -> Result<Joining, Status> {
+    fn joining(&self, hello: proto::Hello, caller: &Caller, svid: CallerSvid, line: Line) -> Result<Joining, Status> {
         let member = self.member(&hello.workload)?;
         self.check_identity(&member, &svid)?;
         if hello.subscriptions.len() > SUBSCRIPTIONS_MAX || hello.held.len() > HELD_MAX {
@@ -127,7 +121,8 @@ impl Services {
             return Ok(());
         }
         let (name, wanted, shown) = (&member.name, &member.identity, &svid.identity);
-        let refusal = format!("workload {name} is {wanted}, and the certificate is of {shown}; join with a token for it");
+        let refusal =
+            format!("workload {name} is {wanted}, and the certificate is of {shown}; join with a token for it");
         Err(Status::permission_denied(refusal))
     }
 

@@ -72,13 +72,7 @@ impl Services {
         Ok(member)
     }
 
-    fn by_token(
-        &self,
-        issuing: &Issuing,
-        asked: &SignRequest,
-        key: &[u8; 32],
-        now: Seconds,
-    ) -> Result<Member, Status> {
+    fn by_token(&self, issuing: &Issuing, asked: &SignRequest, key: &[u8; 32], now: Seconds) -> Result<Member, Status> {
         let refused = |error: TokenError| Status::permission_denied(error.to_string());
         let token: Token = asked.token.parse().map_err(refused)?;
         let claims = token.verify(issuing, now).map_err(refused)?;

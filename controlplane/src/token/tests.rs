@@ -47,7 +47,12 @@ fn what_is_no_token_of_ours_is_refused() {
         ("other account", good.replace(":reviews:", ":admin:"), NOW, "was not signed"),
         ("made reusable", good.replace(":once:", ":reusable:"), NOW, "was not signed"),
         ("later expiry", good.replace(&(NOW + 3600).to_string(), &(NOW + 9999).to_string()), NOW, "was not signed"),
-        ("other root", good.replacen(&hex(&ours.issuing().root_hashes()[0]), &"0".repeat(64), 1), NOW, "was not signed"),
+        (
+            "other root",
+            good.replacen(&hex(&ours.issuing().root_hashes()[0]), &"0".repeat(64), 1),
+            NOW,
+            "was not signed",
+        ),
         ("cut", good[..good.len() - 2].to_owned(), NOW, "no join token"),
         ("empty", String::new(), NOW, "no join token"),
         ("another thing", "eyJhbGciOiJSUzI1NiJ9.e30.x".to_owned(), NOW, "no join token"),

@@ -92,6 +92,11 @@ impl Joined {
         forgotten
     }
 
+    /// True while some workload waits to be forgotten.
+    pub(super) fn misses(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
     /// Before anyone is told of a change.
     pub(super) fn save(&mut self) -> Result<(), StateError> {
         if self.saved == Saved::Yes {

@@ -165,19 +165,23 @@ impl Loop {
         self.files = files;
         self.around.metrics.configuration(&world);
         self.around.cell.store(world.clone());
+        self.trust_domain(&world.mesh().trust_domain);
         let wanted = self.around.artifacts.want(wanted::wanted(&world));
         self.adoption.propose(world, wanted, now);
+        self.forget(now);
+    }
+
+    fn trust_domain(&mut self, domain: &str) {
+        match self.around.authority.set_trust_domain(domain, ca::seconds(SystemTime::now())) {
+            Ok(ca::Refreshed::Same) => {}
+            Ok(ca::Refreshed::Changed) => self.authority_changed(),
+            Err(error) => tracing::error!(%error, domain, "the trust domain could not be changed"),
+        }
     }
 
     fn adopt(&mut self, now: Instant) {
         let Some(world) = self.adoption.ready(&self.facts, now) else { return };
         self.stale_by(Trigger::Configuration);
-        let domain = world.mesh().trust_domain.clone();
-        match self.around.authority.set_trust_domain(&domain, ca::seconds(SystemTime::now())) {
-            Ok(ca::Refreshed::Same) => {}
-            Ok(ca::Refreshed::Changed) => self.authority_changed(),
-            Err(error) => tracing::error!(%error, domain, "the trust domain could not be changed"),
-        }
         tracing::info!(revision = world.revision(), problems = world.problems().len(), "configuration taken in");
     }
 
@@ -268,10 +272,17 @@ impl Loop {
         }
     }
 
-    fn tick(&mut self, now: Instant) {
+    /// Workloads whose WorkloadEntry went away and stayed away.
+    fn forget(&mut self, now: Instant) {
         let world = self.adoption.newest().clone();
         if self.joined.forget(|workload| world.member(workload).is_some(), now) == Change::Some {
             self.peers_changed();
+        }
+    }
+
+    fn tick(&mut self, now: Instant) {
+        if self.joined.misses() {
+            self.forget(now);
         }
         let silent: Vec<StreamId> =
             self.proxies.values().filter(|proxy| proxy.is_silent(now)).map(|proxy| proxy.stream).collect();
@@ -389,3 +400,6 @@ impl Loop {
 /// A busy start must not keep anyone waiting for ever.
 const EVENTS_AT_ONCE_MAX: usize = 4096;
 pub(crate) const SUBSCRIPTIONS_MAX: usize = 10_000;
+
+#[cfg(test)]
+mod tests;

@@ -36,7 +36,10 @@ pub(super) struct Proxy {
 /// What the proxy runs.
 pub(super) enum Has {
     /// As it said when it connected.
-    Held { holding: Holding, revision: String },
+    Held {
+        holding: Holding,
+        revision: String,
+    },
     Acked(Arc<Telling>),
 }
 

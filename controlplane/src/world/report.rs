@@ -4,13 +4,13 @@
 
 use super::Loop;
 use super::proxy::Proxy;
+use crate::artifacts::Facts;
 use crate::artifacts::{FilterProblem, FilterStatus, Progress, Version};
 use crate::source::FileProblem;
 use crate::status::{
     AuthorityLine, Configuration, FilterLine, FilterVersion, ObjectLine, ObjectState, ProblemLine, ProxyLine,
     ProxyState, Refusal, Report,
 };
-use crate::artifacts::Facts;
 use std::collections::BTreeMap;
 use weft_config::{ObjectVersion, Problem, Severity};
 use weft_snapshot::WorkloadName;

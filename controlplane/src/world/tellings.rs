@@ -106,9 +106,11 @@ fn on_all_cores<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync) -> 
     let parts = items.chunks(items.len().div_ceil(cores));
     std::thread::scope(|scope| {
         let map = &map;
-        let threads: Vec<_> =
-            parts.map(|part| scope.spawn(move || part.iter().map(map).collect::<Vec<R>>())).collect();
-        threads.into_iter().flat_map(|thread| thread.join().expect("views and snapshots are made without panics")).collect()
+        let threads: Vec<_> = parts.map(|part| scope.spawn(move || part.iter().map(map).collect::<Vec<R>>())).collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().expect("views and snapshots are made without panics"))
+            .collect()
     })
 }
 

@@ -171,7 +171,9 @@ fn a_file_is_read_when_its_writer_is_done() {
 fn what_editors_and_tools_leave_about_is_no_configuration() {
     let scratch = tempfile::tempdir().unwrap();
     let root = scratch.path();
-    for name in [".a.yaml.swp", ".#a.yaml", "#a.yaml#", "a.yaml~", "4913", "notes.txt", "index.json", ".hidden.yaml", ".yaml"] {
+    for name in
+        [".a.yaml.swp", ".#a.yaml", "#a.yaml#", "a.yaml~", "4913", "notes.txt", "index.json", ".hidden.yaml", ".yaml"]
+    {
         fs::write(root.join(name), "x").unwrap();
     }
     fs::create_dir_all(root.join(".git")).unwrap();
@@ -196,7 +198,11 @@ fn what_cannot_be_read_is_a_problem_and_its_last_text_counts() {
     assert_eq!(set.problems[0].code, FileCode::TooLarge);
     fs::write(root.join("a.yaml"), [0xff, 0xfe]).unwrap();
     let set = folder.read(Instant::now());
-    assert_eq!((set.files[0].bytes.as_slice(), set.problems.len()), ([0xff, 0xfe].as_slice(), 0), "config says NotUtf8");
+    assert_eq!(
+        (set.files[0].bytes.as_slice(), set.problems.len()),
+        ([0xff, 0xfe].as_slice(), 0),
+        "config says NotUtf8"
+    );
 }
 
 #[test]

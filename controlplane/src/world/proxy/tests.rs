@@ -81,7 +81,10 @@ fn a_refused_revision_waits_and_another_does_not() {
     let (bad, good) = (telling(&["bad"]), telling(&["good"]));
     proxy.aim(bad.clone(), start);
     assert_eq!(sent(&mut proxy, start), Some((1, 0)));
-    assert_eq!(proxy.nack(bad.revision.clone(), vec!["no".to_owned()], at(1)), Answer::Expected(Duration::from_secs(1)));
+    assert_eq!(
+        proxy.nack(bad.revision.clone(), vec!["no".to_owned()], at(1)),
+        Answer::Expected(Duration::from_secs(1))
+    );
     for (seconds, want) in [(1, None), (10, None), (11, Some((1, 0)))] {
         assert_eq!(sent(&mut proxy, at(seconds)), want, "after {seconds} s");
     }

@@ -1,13 +1,10 @@
 //! Who gets a certificate: join tokens and their misuse, renewal, and a root that changes under way.
-#![allow(clippy::unwrap_used)]
 
-mod support;
-
+use crate::support::sidecar::{Kept, presented_root, sign};
+use crate::support::{Mesh, eventually};
 use rcgen::KeyPair;
 use sha2::Digest as _;
 use std::time::{Duration, SystemTime};
-use support::sidecar::{Kept, presented_root, sign};
-use support::{Mesh, eventually};
 use tonic::Code;
 use weft_controlplane::ca::{issuing_from, seconds};
 use weft_controlplane::state::StateFolder;
@@ -28,11 +25,35 @@ async fn every_misuse_of_a_token_has_its_own_answer() {
     let rows = [
         ("used", used, "default/reviews-v1", Code::PermissionDenied, "used already"),
         ("expired", expired, "default/reviews-v1", Code::PermissionDenied, "expired 3600s ago"),
-        ("of another control plane", elsewhere.token("default/reviews"), "default/reviews-v1", Code::PermissionDenied, "not signed by this control plane"),
-        ("for another identity", mesh.token("default/ratings"), "default/reviews-v1", Code::PermissionDenied, "weft token create --for default/reviews"),
+        (
+            "of another control plane",
+            elsewhere.token("default/reviews"),
+            "default/reviews-v1",
+            Code::PermissionDenied,
+            "not signed by this control plane",
+        ),
+        (
+            "for another identity",
+            mesh.token("default/ratings"),
+            "default/reviews-v1",
+            Code::PermissionDenied,
+            "weft token create --for default/reviews",
+        ),
         ("no token", "letmein".to_owned(), "default/reviews-v1", Code::PermissionDenied, "no join token"),
-        ("nothing", String::new(), "default/reviews-v1", Code::Unauthenticated, "a join token or a current certificate"),
-        ("no workload", mesh.token("default/reviews"), "default/absent", Code::NotFound, "no WorkloadEntry default/absent"),
+        (
+            "nothing",
+            String::new(),
+            "default/reviews-v1",
+            Code::Unauthenticated,
+            "a join token or a current certificate",
+        ),
+        (
+            "no workload",
+            mesh.token("default/reviews"),
+            "default/absent",
+            Code::NotFound,
+            "no WorkloadEntry default/absent",
+        ),
     ];
     for (row, token, workload, code, words) in rows {
         let status = Kept::join(running.stream, &token, workload).await.err().unwrap();
@@ -84,7 +105,9 @@ async fn a_control_plane_with_another_root_believes_nobody() {
     let (running, foreign) = (mesh.start().await, other.start().await);
     let kept = Kept::join(running.stream, &mesh.token("default/reviews"), "default/reviews-v1").await.unwrap();
     let refused = kept.connect(foreign.stream, &[]).await.err().unwrap();
-    assert_eq!(refused.code(), Code::Unavailable, "the handshake fails: {refused:?}");
+    // The alert arrives after the client's own half of the handshake: at the first answer, or already before.
+    assert!(matches!(refused.code(), Code::Unavailable | Code::Unknown), "the handshake fails: {refused:?}");
+    assert!(format!("{refused:?}").contains("alert") || format!("{refused:?}").contains("transport"), "{refused:?}");
     running.stop().await;
     foreign.stop().await;
 }

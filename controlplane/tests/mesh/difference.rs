@@ -1,13 +1,10 @@
 //! By difference: a change costs what it says, and nothing to those whom it does not concern.
-#![allow(clippy::unwrap_used)]
 
-mod support;
-
+use crate::support::sidecar::{Kept, Sidecar};
+use crate::support::{Mesh, service, virtual_service};
 use prost::Message as _;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
-use support::sidecar::{Kept, Sidecar};
-use support::{Mesh, service, virtual_service};
 
 const SERVICES: usize = 1000;
 

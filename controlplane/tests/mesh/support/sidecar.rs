@@ -25,39 +25,39 @@ use weft_wire::{Ledger, snapshot_payload};
 
 #[allow(clippy::all, unreachable_pub, unused_qualifications, unused_imports)]
 mod rpc {
-    pub mod discovery {
+    pub(crate) mod discovery {
         include!(concat!(env!("OUT_DIR"), "/clients/weft.v1.Discovery.rs"));
     }
-    pub mod artifacts {
+    pub(crate) mod artifacts {
         include!(concat!(env!("OUT_DIR"), "/clients/weft.v1.Artifacts.rs"));
     }
-    pub mod identity {
+    pub(crate) mod identity {
         include!(concat!(env!("OUT_DIR"), "/clients/weft.v1.Identity.rs"));
     }
 }
 
 /// What a sidecar keeps on disk: key, SVID, trust, and its last snapshot.
 #[derive(Clone)]
-pub struct Kept {
-    pub workload: String,
-    pub key: Arc<KeyPair>,
-    pub signed: proto::SignResponse,
-    pub ledger: Ledger,
+pub(crate) struct Kept {
+    pub(crate) workload: String,
+    pub(crate) key: Arc<KeyPair>,
+    pub(crate) signed: proto::SignResponse,
+    pub(crate) ledger: Ledger,
 }
 
 /// A stream that is open.
-pub struct Sidecar {
-    pub kept: Kept,
-    pub welcome: proto::Welcome,
+pub(crate) struct Sidecar {
+    pub(crate) kept: Kept,
+    pub(crate) welcome: proto::Welcome,
     sender: mpsc::Sender<proto::FromProxy>,
     updates: Streaming<proto::FromControlPlane>,
     /// Bytes of all updates that came.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
     channel: Channel,
 }
 
 /// Sends a CSR with this token and, where there is one, the SVID.
-pub async fn sign(
+pub(crate) async fn sign(
     at: SocketAddr,
     svid: Option<&Kept>,
     key: &KeyPair,
@@ -72,21 +72,21 @@ pub async fn sign(
 }
 
 impl Kept {
-    pub async fn join(at: SocketAddr, token: &str, workload: &str) -> Result<Self, Status> {
+    pub(crate) async fn join(at: SocketAddr, token: &str, workload: &str) -> Result<Self, Status> {
         let key = KeyPair::generate().unwrap();
         let signed = sign(at, None, &key, token, workload).await?;
         Ok(Self { workload: workload.to_owned(), key: Arc::new(key), signed, ledger: Ledger::default() })
     }
 
     /// A new key and SVID by the current one.
-    pub async fn renew(&mut self, at: SocketAddr) -> Result<(), Status> {
+    pub(crate) async fn renew(&mut self, at: SocketAddr) -> Result<(), Status> {
         let key = KeyPair::generate().unwrap();
         self.signed = sign(at, Some(self), &key, "", &self.workload.clone()).await?;
         self.key = Arc::new(key);
         Ok(())
     }
 
-    pub fn hello(&self, subscriptions: &[&str]) -> proto::Hello {
+    pub(crate) fn hello(&self, subscriptions: &[&str]) -> proto::Hello {
         proto::Hello {
             level: weft_wire::LEVEL,
             version: "test".to_owned(),
@@ -98,12 +98,12 @@ impl Kept {
         }
     }
 
-    pub async fn connect(self, at: SocketAddr, subscriptions: &[&str]) -> Result<Sidecar, Status> {
+    pub(crate) async fn connect(self, at: SocketAddr, subscriptions: &[&str]) -> Result<Sidecar, Status> {
         let hello = self.hello(subscriptions);
         self.connect_with(at, hello).await
     }
 
-    pub async fn connect_with(self, at: SocketAddr, hello: proto::Hello) -> Result<Sidecar, Status> {
+    pub(crate) async fn connect_with(self, at: SocketAddr, hello: proto::Hello) -> Result<Sidecar, Status> {
         let channel = connect(at, Some(&self)).await.map_err(|error| Status::unavailable(format!("{error:?}")))?;
         let (sender, messages) = mpsc::channel(16);
         let first = proto::FromProxy { message: Some(from_proxy::Message::Hello(hello)) };
@@ -121,7 +121,7 @@ impl Kept {
 }
 
 /// A stream without a client certificate.
-pub async fn stream_unknown(at: SocketAddr) -> Status {
+pub(crate) async fn stream_unknown(at: SocketAddr) -> Status {
     let channel = connect(at, None).await.unwrap();
     let mut client = rpc::discovery::discovery_client::DiscoveryClient::new(channel);
     match client.stream(tokio_stream::empty()).await {
@@ -132,7 +132,7 @@ pub async fn stream_unknown(at: SocketAddr) -> Status {
 
 impl Sidecar {
     /// The next update, not yet applied.
-    pub async fn receive(&mut self) -> Result<proto::Update, Status> {
+    pub(crate) async fn receive(&mut self) -> Result<proto::Update, Status> {
         let message = tokio::time::timeout(Duration::from_secs(20), self.updates.message()).await;
         match message.expect("an update comes in time")?.and_then(|message| message.message) {
             Some(from_control_plane::Message::Update(update)) => {
@@ -144,7 +144,7 @@ impl Sidecar {
     }
 
     /// Receives, verifies, applies and acknowledges one update.
-    pub async fn update(&mut self) -> Snapshot {
+    pub(crate) async fn update(&mut self) -> Snapshot {
         let update = self.receive().await.unwrap();
         self.apply(&update);
         self.ack(&update.revision).await;
@@ -152,7 +152,7 @@ impl Sidecar {
     }
 
     /// Updates until the snapshot fits.
-    pub async fn until(&mut self, what: &str, fits: impl Fn(&Snapshot) -> bool) -> Snapshot {
+    pub(crate) async fn until(&mut self, what: &str, fits: impl Fn(&Snapshot) -> bool) -> Snapshot {
         for _ in 0..100 {
             let snapshot = self.update().await;
             if fits(&snapshot) {
@@ -162,12 +162,13 @@ impl Sidecar {
         panic!("100 updates without: {what}");
     }
 
-    pub fn apply(&mut self, update: &proto::Update) {
+    pub(crate) fn apply(&mut self, update: &proto::Update) {
         let applied = self.kept.ledger.apply(update).unwrap();
         let snapshot = applied.ledger.snapshot().unwrap();
         let payload = snapshot_payload(&self.kept.workload.parse().unwrap(), &update.revision);
         let signers = &self.kept.signed.signers;
-        let good = signers.iter().any(|key| UnparsedPublicKey::new(&ED25519, key).verify(&payload, &update.signature).is_ok());
+        let good =
+            signers.iter().any(|key| UnparsedPublicKey::new(&ED25519, key).verify(&payload, &update.signature).is_ok());
         assert!(good, "the signature of {} is by none of the pinned signers", update.revision);
         if let Some(trust) = snapshot.trust() {
             self.kept.signed.signers = trust.signers.iter().map(|key| key.to_vec()).collect();
@@ -176,25 +177,25 @@ impl Sidecar {
         self.kept.ledger = applied.ledger;
     }
 
-    pub fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         self.kept.ledger.snapshot().unwrap()
     }
 
-    pub async fn ack(&self, revision: &str) {
+    pub(crate) async fn ack(&self, revision: &str) {
         self.say(from_proxy::Message::Ack(proto::Ack { revision: revision.to_owned() })).await;
     }
 
-    pub async fn nack(&self, revision: &str, problem: &str) {
+    pub(crate) async fn nack(&self, revision: &str, problem: &str) {
         let problems = vec![problem.to_owned()];
         self.say(from_proxy::Message::Nack(proto::Nack { revision: revision.to_owned(), problems })).await;
     }
 
-    pub async fn subscribe(&self, add: &[&str], remove: &[&str]) {
+    pub(crate) async fn subscribe(&self, add: &[&str], remove: &[&str]) {
         let own = |hosts: &[&str]| hosts.iter().map(|host| (*host).to_owned()).collect();
         self.say(from_proxy::Message::Subscribe(proto::Subscribe { add: own(add), remove: own(remove) })).await;
     }
 
-    pub async fn leave(&self) {
+    pub(crate) async fn leave(&self) {
         self.say(from_proxy::Message::Leaving(proto::Leaving {})).await;
     }
 
@@ -202,7 +203,7 @@ impl Sidecar {
         self.sender.send(proto::FromProxy { message: Some(message) }).await.unwrap();
     }
 
-    pub async fn fetch(&self, digest: &str) -> Result<Vec<proto::FetchChunk>, Status> {
+    pub(crate) async fn fetch(&self, digest: &str) -> Result<Vec<proto::FetchChunk>, Status> {
         let mut client = rpc::artifacts::artifacts_client::ArtifactsClient::new(self.channel.clone());
         let mut stream = client.fetch(proto::FetchRequest { digest: digest.to_owned() }).await?.into_inner();
         let mut chunks = Vec::new();
@@ -213,7 +214,7 @@ impl Sidecar {
     }
 
     /// The stream's end, in the control plane's words.
-    pub async fn ended(&mut self) -> Status {
+    pub(crate) async fn ended(&mut self) -> Status {
         loop {
             match self.updates.message().await {
                 Ok(Some(_)) => {}
@@ -245,7 +246,7 @@ async fn connect(at: SocketAddr, svid: Option<&Kept>) -> Result<Channel, tonic::
 }
 
 /// SHA-256 of the root that the control plane presents, last in its chain.
-pub async fn presented_root(at: SocketAddr) -> [u8; 32] {
+pub(crate) async fn presented_root(at: SocketAddr) -> [u8; 32] {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let seen = Arc::new(Presented::default());
     let config = ClientConfig::builder_with_provider(provider)

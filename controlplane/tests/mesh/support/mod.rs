@@ -3,7 +3,7 @@
 //! The sidecars here only speak the stream; they serve no traffic.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part")]
 
-pub mod sidecar;
+pub(crate) mod sidecar;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,19 +12,19 @@ use weft_controlplane::status::{Report, fetch};
 use weft_controlplane::{ControlPlane, Options, TokenOptions, create_token};
 
 /// A folder of YAML and a state folder.
-pub struct Mesh {
+pub(crate) struct Mesh {
     scratch: tempfile::TempDir,
 }
 
 impl Mesh {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let scratch = tempfile::tempdir().unwrap();
         fs::create_dir(scratch.path().join("mesh")).unwrap();
         Self { scratch }
     }
 
     /// As most tests want it: productpage calls reviews and ratings.
-    pub fn bookinfo() -> Self {
+    pub(crate) fn bookinfo() -> Self {
         let mesh = Self::new();
         for name in ["productpage", "reviews", "ratings"] {
             mesh.service(name);
@@ -32,34 +32,34 @@ impl Mesh {
         mesh
     }
 
-    pub fn folder(&self) -> PathBuf {
+    pub(crate) fn folder(&self) -> PathBuf {
         self.scratch.path().join("mesh")
     }
 
-    pub fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.scratch.path().join("state")
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.scratch.path()
     }
 
     /// A Service and its one WorkloadEntry, in files of their own.
-    pub fn service(&self, name: &str) {
+    pub(crate) fn service(&self, name: &str) {
         self.write(&format!("{name}.yaml"), &service(name, 9080));
     }
 
-    pub fn write(&self, file: &str, text: &str) {
+    pub(crate) fn write(&self, file: &str, text: &str) {
         let new = self.scratch.path().join("new");
         fs::write(&new, text).unwrap();
         fs::rename(new, self.folder().join(file)).unwrap();
     }
 
-    pub fn remove(&self, file: &str) {
+    pub(crate) fn remove(&self, file: &str) {
         fs::remove_file(self.folder().join(file)).unwrap();
     }
 
-    pub fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         let any = "127.0.0.1:0".parse().unwrap();
         let day = Duration::from_secs(24 * 3600);
         Options {
@@ -78,15 +78,15 @@ impl Mesh {
         }
     }
 
-    pub async fn start(&self) -> ControlPlane {
+    pub(crate) async fn start(&self) -> ControlPlane {
         ControlPlane::start(&self.options()).await.unwrap()
     }
 
-    pub fn token(&self, account: &str) -> String {
+    pub(crate) fn token(&self, account: &str) -> String {
         self.token_of(account, false)
     }
 
-    pub fn token_of(&self, account: &str, reusable: bool) -> String {
+    pub(crate) fn token_of(&self, account: &str, reusable: bool) -> String {
         let options = TokenOptions {
             account: account.parse().unwrap(),
             reusable,
@@ -97,7 +97,7 @@ impl Mesh {
     }
 }
 
-pub fn service(name: &str, port: u16) -> String {
+pub(crate) fn service(name: &str, port: u16) -> String {
     format!(
         "apiVersion: v1
 kind: Service
@@ -119,7 +119,7 @@ spec:
 }
 
 /// One rule that sets a header; what it sets is what changes.
-pub fn virtual_service(name: &str, value: &str) -> String {
+pub(crate) fn virtual_service(name: &str, value: &str) -> String {
     format!(
         "apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -134,7 +134,7 @@ spec:
 }
 
 /// Polls the status until it fits.
-pub async fn eventually(at: std::net::SocketAddr, what: &str, fits: impl Fn(&Report) -> bool) -> Report {
+pub(crate) async fn eventually(at: std::net::SocketAddr, what: &str, fits: impl Fn(&Report) -> bool) -> Report {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let report = fetch(&at.to_string()).await.unwrap();

@@ -1,10 +1,7 @@
 //! The stream from a sidecar's side: what it is told, when, and in how many bytes.
-#![allow(clippy::unwrap_used)]
 
-mod support;
-
-use support::sidecar::{Kept, stream_unknown};
-use support::{Mesh, eventually, service, virtual_service};
+use crate::support::sidecar::{Kept, stream_unknown};
+use crate::support::{Mesh, eventually, service, virtual_service};
 use tonic::Code;
 use weft_controlplane::ControlPlane;
 use weft_controlplane::status::{ObjectState, ProxyState};

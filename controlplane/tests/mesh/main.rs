@@ -1,0 +1,7 @@
+//! The control plane from outside: real folders, sockets and TLS; the sidecars are played by real gRPC clients.
+#![allow(clippy::unwrap_used)]
+
+mod difference;
+mod join;
+mod stream;
+mod support;
