@@ -143,6 +143,10 @@ impl<'a> Cursor<'a> {
         matches!(self.node.value, Value::Map(_))
     }
 
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(self.node.value, Value::List(_))
+    }
+
     pub(crate) fn is_exactly(&self, text: &str) -> bool {
         matches!(&self.node.value, Value::Quoted(own) | Value::Plain(own) if own == text)
     }

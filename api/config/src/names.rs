@@ -17,7 +17,7 @@ pub(crate) fn qualify(host: &str, namespace: &str) -> Result<Host, InvalidName> 
     if trimmed.contains('.') || trimmed.contains(':') || trimmed == "*" || trimmed.is_empty() {
         return host.parse();
     }
-    service_host(trimmed, namespace)
+    service_host(trimmed, namespace).map_err(|error| InvalidName { value: host.to_owned(), ..error })
 }
 
 pub(crate) fn service_host(name: &str, namespace: &str) -> Result<Host, InvalidName> {

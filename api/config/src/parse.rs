@@ -141,7 +141,7 @@ fn items<'a>(root: &Cursor<'a>) -> Vec<Cursor<'a>> {
 /// Reads one document, or one item of a list. `sound`: no key of the document is there twice.
 fn read(root: &Cursor<'_>, age: Age, sound: bool, parsed: &mut ParsedFile, log: &Log) {
     let errors_before = log.errors();
-    log.object.borrow_mut().clear();
+    *log.object.borrow_mut() = peek(root).unwrap_or_default();
     if !root.is_map() {
         root.error(
             Code::NotAnObject,
@@ -188,13 +188,15 @@ enum Read {
 fn object(fields: &mut Fields<'_>, age: &Age, at: Position, log: &Log) -> Option<Read> {
     let api_version = fields.required("apiVersion");
     let kind_field = fields.required("kind");
+    let written = api_version.as_ref().and_then(Cursor::nonempty).zip(kind_field.as_ref().and_then(Cursor::nonempty));
+    let (Some((version, word)), Some(api_version), Some(kind_field)) = (written, api_version, kind_field) else {
+        fields.ignore_rest();
+        return None;
+    };
     fields.ignore(&["status"]);
-    let (api_version, kind_field) = (api_version?, kind_field?);
-    let (version, word) = (api_version.nonempty()?, kind_field.nonempty()?);
     let reading = kind::reading(version, word);
     if !matches!(reading, Reading::Supported(_)) {
         fields.ignore_rest();
-        *log.object.borrow_mut() = peek(fields.cursor()).unwrap_or_default();
         return unread(reading, (&api_version, &kind_field), (version, word));
     }
     let Reading::Supported(kind) = reading else { return None };

@@ -147,6 +147,10 @@ codes! {
     GuardAtCaller,
     /// A filter picks among subsets that no destination of its rule has.
     NothingToPick,
+    /// The image of a Filter cannot be resolved or pulled; the last good one runs on.
+    ImageUnavailable,
+    /// A component, or its config, is refused; the last good one runs on.
+    NotAdmitted,
     /// A policy, or a part of one, that does not count here.
     IgnoredPolicy,
 }

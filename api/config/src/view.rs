@@ -51,6 +51,9 @@ pub struct FilterFact {
     pub component: Option<Digest>,
     /// Precompiled for the proxy whose view this is.
     pub artifact: Option<Digest>,
+    /// The config that was last admitted under this key, which counts in place of a newer one that is not. `None`: as
+    /// written.
+    pub config: Option<String>,
     /// Answer of `configure`; `None` while the filter has never been admitted.
     pub manifest: Option<ManifestFact>,
 }

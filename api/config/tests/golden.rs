@@ -49,7 +49,8 @@ fn facts(value: &Value) -> FilterFacts {
             guard: fact["guard"] == true,
         };
         let (component, artifact) = (digest(&fact["component"]), digest(&fact["artifact"]));
-        (FilterKey(key.clone()), FilterFact { component, artifact, manifest: Some(manifest) })
+        let config = fact["config"].as_str().map(str::to_owned);
+        (FilterKey(key.clone()), FilterFact { component, artifact, config, manifest: Some(manifest) })
     };
     value.as_object().into_iter().flatten().map(one).collect()
 }
@@ -95,7 +96,7 @@ fn golden_folders() {
     let update = std::env::var_os("UPDATE").is_some();
     let mut cases: Vec<_> = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.sort();
-    assert!(cases.len() >= 2, "{} golden folders", cases.len());
+    assert!(cases.len() >= 25, "{} golden folders", cases.len());
     let mut wrong = String::new();
     for case in cases {
         let (problems, snapshot) = run(&case);

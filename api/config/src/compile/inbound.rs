@@ -85,7 +85,9 @@ fn inbound(own: &OwnWorkload, policies: &mut Policies<'_>) -> Inbound {
             }
         }
     }
+    // A Service and a ServiceEntry may declare one host; the Service comes first.
     services.sort_by(|a, b| (&a.host, a.port).cmp(&(&b.host, b.port)));
+    services.dedup_by(|b, a| (&a.host, a.port) == (&b.host, b.port));
     Inbound { ports: ports.into_values().collect(), services }
 }
 

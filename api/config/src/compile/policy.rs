@@ -32,12 +32,13 @@ impl<'a> Policies<'a> {
     pub(super) fn add(&mut self, filter: &Object<kind::Filter>, config: Option<&str>) -> FilterKey {
         let key = key(filter, config);
         let fact = self.view.facts.get(&key);
+        let admitted = fact.and_then(|fact| fact.config.as_deref());
         let spec = &filter.spec;
         self.filters.entry(key.clone()).or_insert_with(|| Filter {
             key: key.clone(),
             component: fact.and_then(|fact| fact.component),
             artifact: fact.and_then(|fact| fact.artifact),
-            config: config.unwrap_or(&spec.config).to_owned(),
+            config: admitted.or(config).unwrap_or(&spec.config).to_owned(),
             deadline: spec.deadline,
             memory_max: spec.memory_max,
             failure_policy: spec.failure_policy,

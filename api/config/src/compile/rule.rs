@@ -6,6 +6,7 @@ use super::policy::{Policies, push};
 use crate::View;
 use crate::kind::filter::TargetKind;
 use crate::kind::matching::{Block, Callers, conditions_take_everything};
+use crate::kind::port::Port;
 use crate::kind::route::{Forwarding, Route, RouteAction, RouteDestination};
 use crate::kind::{Side, VirtualService, retry};
 use crate::names::{self, selects};
@@ -69,15 +70,10 @@ fn backend_name(host: &Host, port: u16, subset: &str) -> BackendName {
 /// Where no VirtualService says otherwise: each port to itself, with Istio's default retries.
 fn defaults(view: &View, host: &Host, seen: &Seen, filters: &[FilterKey], origin: &str) -> Vec<Rule> {
     let Some(declared) = &seen.declared else { return Vec::new() };
-    // A listener's own port is no service's, so it cannot tell the ports of a service apart, and need not where only
-    // one speaks HTTP.
-    let http: Vec<_> = declared.ports.iter().filter(|port| port.protocol != Protocol::Tcp).collect();
-    let any_port = view.caller.workload.is_none() && http.len() == 1;
-    let ports: Vec<_> = if any_port { http } else { declared.ports.iter().collect() };
-    let rule = |port: u16| Rule {
+    let rule = |port: u16, matches: Vec<Match>| Rule {
         name: "default".into(),
         origin: origin.to_owned(),
-        matches: if any_port { Vec::new() } else { vec![Match { port: Some(port), ..Match::default() }] },
+        matches,
         headers: Headers::default(),
         action: Action::Forward(Forward {
             destinations: vec![Destination {
@@ -92,7 +88,18 @@ fn defaults(view: &View, host: &Host, seen: &Seen, filters: &[FilterKey], origin
         }),
         filters: filters.to_vec(),
     };
-    ports.into_iter().map(|port| rule(port.number)).collect()
+    let on_port = |port: &Port| rule(port.number, vec![Match { port: Some(port.number), ..Match::default() }]);
+    let of_listener = main_port(view, &declared.ports).map(|port| rule(port, Vec::new()));
+    declared.ports.iter().map(on_port).chain(of_listener).collect()
+}
+
+/// A listener's own port is no service's: what names none of them means the first that speaks HTTP. A sidecar's
+/// requests always name the service's port.
+fn main_port(view: &View, ports: &[Port]) -> Option<u16> {
+    if view.caller.workload.is_some() {
+        return None;
+    }
+    ports.iter().find(|port| port.protocol != Protocol::Tcp).map(|port| port.number)
 }
 
 /// The rules of one VirtualService for one host and one caller.
@@ -191,6 +198,9 @@ impl Routes<'_, '_> {
             rules.push(self.with_destinations(rule, forwarding, None));
             return;
         }
+        let on_any_port = |conditions: &&Match| conditions.port.is_none();
+        let rest: Vec<Match> = rule.matches.iter().filter(on_any_port).cloned().collect();
+        let whole = rule.matches.is_empty();
         for port in open_ports {
             let wanted = |conditions: &Match| conditions.port.is_none_or(|own| own == port);
             let matches: Vec<Match> = if rule.matches.is_empty() {
@@ -203,6 +213,10 @@ impl Routes<'_, '_> {
                 let rule = Rule { matches, ..rule.clone() };
                 rules.push(self.with_destinations(rule, forwarding, Some(port)));
             }
+        }
+        // On a port that no destination has, the request has still met this rule: 503, not the next rule.
+        if whole || !rest.is_empty() {
+            rules.push(self.with_destinations(Rule { matches: rest, ..rule }, forwarding, None));
         }
     }
 
@@ -222,14 +236,15 @@ impl Routes<'_, '_> {
     }
 
     fn destination(&mut self, written: &RouteDestination, asked: Option<u16>) -> Destination {
-        let only = |ports: &[crate::kind::port::Port]| match ports {
+        let only = |ports: &[Port]| match ports {
             [port] => Some(port.number),
             _ => None,
         };
-        let known = self.view.targets.get(&written.host);
-        let own = || self.seen.declared.as_ref().and_then(|declared| only(&declared.ports));
-        let port = written.port.or_else(|| known.and_then(|target| only(&target.declared.ports))).or(asked);
+        let known = self.view.targets.get(&written.host).map(|target| target.declared.ports.as_slice());
+        let port = written.port.or_else(|| known.and_then(only)).or(asked);
+        let port = port.or_else(|| known.and_then(|ports| main_port(self.view, ports)));
         // Of an unknown service no port is known; the backend's name shows up in logs all the same.
+        let own = || self.seen.declared.as_ref().and_then(|declared| only(&declared.ports));
         let port = port.or_else(own).unwrap_or(0);
         let mut filters = Vec::new();
         if self.allowed {

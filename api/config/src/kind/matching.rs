@@ -74,7 +74,7 @@ pub(crate) fn block(cursor: &Cursor<'_>) -> Option<Block> {
             );
         }
         let callers = callers(fields);
-        fields.not_supported("statPrefix", "statistics per match");
+        fields.not_supported("statPrefix", "a name for statistics per match");
         Block { name, conditions, callers, place: cursor.place() }
     })
 }

@@ -45,6 +45,7 @@ pub(crate) struct RouteDestination {
     pub(crate) weight: u32,
     pub(crate) headers: Headers,
     pub(crate) filters: Vec<Attachment>,
+    /// Of its host.
     pub(crate) place: Place,
 }
 
@@ -141,8 +142,10 @@ fn destination(cursor: &Cursor<'_>, namespace: &str) -> Option<RouteDestination>
         let filters = attachment::at_the_caller(fields);
         let weight = weight.unwrap_or(Some(0))?;
         destination?.object(|fields| {
-            let host = fields.required("host").and_then(|c| service_name(&c, namespace));
-            let subset = fields.get("subset").map(|c| c.nonempty());
+            let written = fields.required("host");
+            let place = written.as_ref().map_or_else(|| cursor.place(), Cursor::place);
+            let host = written.and_then(|c| service_name(&c, namespace));
+            let subset = fields.get("subset").map(|c| c.text());
             let port = fields.get("port").map(|c| port_number(&c));
             Some(RouteDestination {
                 host: host?,
@@ -151,7 +154,7 @@ fn destination(cursor: &Cursor<'_>, namespace: &str) -> Option<RouteDestination>
                 weight,
                 headers,
                 filters,
-                place: cursor.place(),
+                place,
             })
         })?
     })?

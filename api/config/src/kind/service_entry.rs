@@ -40,17 +40,19 @@ enum Resolution {
 pub(crate) fn read(fields: &mut Fields<'_>, namespace: &str) -> Option<ServiceEntry> {
     let spec = fields.required("spec")?;
     spec.object(|fields| {
-        let hosts = hosts(fields)?;
+        let hosts = hosts(fields);
         let addresses = addresses(fields);
         let ports = ports(fields);
         let export_to = export_to(fields, namespace);
         fields.get("location").map(|c| c.one_of(&[("MESH_EXTERNAL", ()), ("MESH_INTERNAL", ())]));
-        let resolution = resolution(fields)?;
-        let endpoints = endpoints(fields, resolution, &hosts)?;
+        let resolution = resolution(fields);
+        let written = Written::read(fields);
         fields.no_effect(
             "subjectAltNames",
             "TLS to services outside the mesh is not supported by this version of Weft, so this changes nothing",
         );
+        let hosts = hosts?;
+        let endpoints = written.endpoints(fields.cursor(), resolution?, &hosts)?;
         Some(ServiceEntry { hosts, addresses, ports, export_to, endpoints })
     })?
 }
@@ -58,7 +60,7 @@ pub(crate) fn read(fields: &mut Fields<'_>, namespace: &str) -> Option<ServiceEn
 fn hosts(fields: &mut Fields<'_>) -> Option<Vec<(Host, Place)>> {
     let list = fields.required("hosts")?;
     let entries = list.list();
-    if entries.is_empty() || entries.len() > 256 {
+    if list.is_list() && (entries.is_empty() || entries.len() > 256) {
         list.error(Code::BadValue, format!("{} hosts", entries.len()), "write 1 to 256");
     }
     let hosts: Vec<(Host, Place)> = entries
@@ -72,6 +74,11 @@ fn hosts(fields: &mut Fields<'_>) -> Option<Vec<(Host, Place)>> {
             Some((host, c.place()))
         })
         .collect();
+    for (index, (host, _)) in hosts.iter().enumerate() {
+        if hosts[..index].iter().any(|(other, _)| other == host) {
+            list.error(Code::Conflict, format!("{host} is listed twice"), "remove one of the two");
+        }
+    }
     (hosts.len() == entries.len()).then_some(hosts)
 }
 
@@ -102,41 +109,51 @@ fn resolution(fields: &mut Fields<'_>) -> Option<Resolution> {
     cursor.one_of(&[("NONE", Resolution::None), ("STATIC", Resolution::Static), ("DNS", Resolution::Dns)])
 }
 
-fn endpoints(fields: &mut Fields<'_>, resolution: Resolution, hosts: &[(Host, Place)]) -> Option<Endpoints> {
-    fields.exclusive(&["endpoints", "workloadSelector"]);
-    let written = fields.list("endpoints");
-    let selector_place = fields.get("workloadSelector").map(|c| c.place());
-    let selector = workload_entry::selector(fields, "workloadSelector", "labels");
-    let listed: Vec<_> = written.iter().filter_map(workload_entry::endpoint).collect();
-    if listed.len() < written.len() {
-        return None;
+/// What stands in `endpoints` and `workloadSelector`.
+struct Written<'a> {
+    entries: Vec<Cursor<'a>>,
+    listed: Vec<WorkloadEntry>,
+    selected: Option<(LabelSet, Place)>,
+}
+
+impl<'a> Written<'a> {
+    fn read(fields: &mut Fields<'a>) -> Self {
+        fields.exclusive(&["endpoints", "workloadSelector"]);
+        let entries = fields.list("endpoints");
+        let place = fields.get("workloadSelector").map(|c| c.place());
+        let selected = workload_entry::selector(fields, "workloadSelector", "labels").zip(place);
+        let listed = entries.iter().filter_map(workload_entry::endpoint).collect();
+        Self { entries, listed, selected }
     }
-    let cursor = fields.cursor();
-    if let (Some(selector), Some(place)) = (selector, selector_place) {
-        return Some(Endpoints::Selected(selector, place));
-    }
-    match resolution {
-        Resolution::Static if listed.is_empty() => {
-            cursor.error(
-                Code::MissingField,
-                "resolution STATIC without endpoints",
-                "add endpoints or a workloadSelector",
-            );
-            None
+
+    fn endpoints(self, cursor: &Cursor<'_>, resolution: Resolution, hosts: &[(Host, Place)]) -> Option<Endpoints> {
+        if self.listed.len() < self.entries.len() {
+            return None;
         }
-        Resolution::Static => {
-            for (entry, cursor) in listed.iter().zip(&written).filter(|(entry, _)| !workload_entry::is_ip(entry)) {
-                let reason = format!("resolution STATIC with the endpoint {:?}, which is no IP address", entry.address);
-                cursor.error(Code::BadValue, reason, "write an IP address, or use resolution DNS");
+        if let Some((selector, place)) = self.selected {
+            return Some(Endpoints::Selected(selector, place));
+        }
+        match resolution {
+            Resolution::Static if self.listed.is_empty() => {
+                let remedy = "add endpoints or a workloadSelector";
+                cursor.error(Code::MissingField, "resolution STATIC without endpoints", remedy);
+                None
             }
-            Some(Endpoints::Listed(listed))
+            Resolution::Static => {
+                let named = |(entry, _): &(&WorkloadEntry, &Cursor<'_>)| !workload_entry::is_ip(entry);
+                for (_, cursor) in self.listed.iter().zip(&self.entries).filter(named) {
+                    let remedy = "write an IP address, or use resolution DNS";
+                    cursor.error(Code::BadValue, "resolution STATIC, and the address is a name", remedy);
+                }
+                Some(Endpoints::Listed(self.listed))
+            }
+            Resolution::None if !self.listed.is_empty() => {
+                cursor.error(Code::Conflict, "endpoints with resolution NONE", "use resolution STATIC or DNS");
+                None
+            }
+            Resolution::Dns if !self.listed.is_empty() => Some(Endpoints::Listed(self.listed)),
+            Resolution::None | Resolution::Dns => by_name(cursor, hosts),
         }
-        Resolution::None if !listed.is_empty() => {
-            cursor.error(Code::Conflict, "endpoints with resolution NONE", "use resolution STATIC or DNS");
-            None
-        }
-        Resolution::Dns if !listed.is_empty() => Some(Endpoints::Listed(listed)),
-        Resolution::None | Resolution::Dns => by_name(cursor, hosts),
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn export_to(fields: &mut Fields<'_>, namespace: &str) -> ExportTo {
 fn hosts(fields: &mut Fields<'_>, namespace: &str) -> Option<Vec<(Host, Place)>> {
     let list = fields.required("hosts")?;
     let entries = list.list();
-    if entries.is_empty() {
+    if list.is_list() && entries.is_empty() {
         list.not_supported(
             "a VirtualService without hosts is a delegate, and delegation is not supported by this version of Weft",
             "name the hosts, and write the routes where they apply",
