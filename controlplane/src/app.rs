@@ -183,10 +183,9 @@ async fn watch_time(
                 false
             }
         };
-        if changed || tls.is_due(now) {
-            if let Err(error) = tls.renew(&issuing, now) {
-                tracing::error!(%error, "the control plane's own certificate cannot be renewed");
-            }
+        let renewed = if changed || tls.is_due(now) { tls.renew(&issuing, now) } else { Ok(()) };
+        if let Err(error) = renewed {
+            tracing::error!(%error, "the control plane's own certificate cannot be renewed");
         }
         let told = if changed { events.send(Event::Authority).await } else { events.send(Event::Tick).await };
         if told.is_err() {

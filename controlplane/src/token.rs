@@ -51,7 +51,7 @@ pub enum TokenError {
     #[error(
         "the join token is for {token}, and workload {workload} is {wanted}; make one with: weft token create --for {who}"
     )]
-    OtherIdentity { token: SpiffeId, workload: String, wanted: SpiffeId, who: String },
+    OtherIdentity { token: String, workload: String, wanted: String, who: String },
     #[error("the join token is of trust domain {token}, and this mesh is {mesh}; make another here")]
     OtherTrustDomain { token: String, mesh: String },
 }

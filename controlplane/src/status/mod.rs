@@ -8,7 +8,7 @@ mod report;
 mod server;
 mod table;
 
-pub use client::{StatusError, StatusOptions, fetch, show};
+pub use client::{Output, StatusError, StatusOptions, fetch, show};
 pub use report::{
     AuthorityLine, Configuration, FilterLine, FilterVersion, ObjectLine, ObjectState, ProblemLine, ProxyLine,
     ProxyState, Refusal, Report,

@@ -80,9 +80,9 @@ impl Services {
         if claims.identity != member.identity {
             let who = format!("{}/{}", member.identity.namespace(), member.identity.service_account());
             return Err(refused(TokenError::OtherIdentity {
-                token: claims.identity.clone(),
+                token: claims.identity.to_string(),
                 workload: member.name.to_string(),
-                wanted: member.identity,
+                wanted: member.identity.to_string(),
                 who,
             }));
         }

@@ -125,6 +125,10 @@ impl Joined {
         self.records.get(workload).is_some_and(|record| record.stage == Stage::Leaving)
     }
 
+    pub(super) fn has(&self, workload: &WorkloadName) -> bool {
+        self.records.contains_key(workload)
+    }
+
     pub(super) fn workloads(&self) -> impl Iterator<Item = &WorkloadName> {
         self.records.keys()
     }

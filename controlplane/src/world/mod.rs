@@ -180,7 +180,11 @@ impl Loop {
     }
 
     fn adopt(&mut self, now: Instant) {
+        let before = self.adoption.current().map(|world| world.revision().to_owned());
         let Some(world) = self.adoption.ready(&self.facts, now) else { return };
+        if before.as_deref() == Some(world.revision()) {
+            return; // another text, the same meaning
+        }
         self.stale_by(Trigger::Configuration);
         tracing::info!(revision = world.revision(), problems = world.problems().len(), "configuration taken in");
     }
@@ -348,8 +352,7 @@ impl Loop {
 
     /// A workload without a WorkloadEntry: it may be in a world that is not taken in yet, or its file is being renamed.
     fn unknown(&mut self, stream: StreamId, unknown: &weft_config::UnknownWorkload) {
-        let joined = self.joined.workloads().any(|workload| *workload == unknown.0);
-        if joined {
+        if self.joined.has(&unknown.0) {
             self.mark(stream);
         } else {
             self.close(stream, Status::not_found(unknown.to_string()));

@@ -3,6 +3,7 @@
 use crate::support::sidecar::{Kept, Sidecar};
 use crate::support::{Mesh, service, virtual_service};
 use prost::Message as _;
+use std::net::SocketAddr;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ fn thousand() -> Mesh {
     mesh
 }
 
-async fn join(mesh: &Mesh, at: std::net::SocketAddr, name: &str, hosts: &[&str]) -> Sidecar {
+async fn join(mesh: &Mesh, at: SocketAddr, name: &str, hosts: &[&str]) -> Sidecar {
     let token = mesh.token(&format!("default/{name}"));
     let kept = Kept::join(at, &token, &format!("default/{name}-v1")).await.unwrap();
     kept.connect(at, hosts).await.unwrap()
@@ -50,37 +51,36 @@ async fn a_changed_rule_costs_its_users_little_and_others_nothing() {
     running.stop().await;
 }
 
-/// The control plane as a process, so that it can be killed.
-struct Process {
-    child: Child,
-    stream: std::net::SocketAddr,
-}
+/// The control plane as a process, so that it can be killed: when it is dropped, as `kill -9` does.
+struct Process(Child);
 
 impl Process {
-    fn start(mesh: &Mesh) -> Self {
+    fn start(mesh: &Mesh) -> (Self, SocketAddr) {
         let ports = mesh.path().join("ports.json");
         let _ = std::fs::remove_file(&ports);
         let child = Command::new(env!("CARGO_BIN_EXE_weft-controlplane"))
             .args(["-f".as_ref(), mesh.folder().as_os_str(), "--state".as_ref(), mesh.state().as_os_str()])
             .args(["--listen", "127.0.0.1:0", "--status", "127.0.0.1:0", "--log-level", "warn", "--ports-file"])
             .arg(&ports)
-            .spawn()
-            .unwrap();
+            .spawn();
+        let process = Self(child.unwrap());
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             if let Ok(text) = std::fs::read_to_string(&ports) {
                 let read: serde_json::Value = serde_json::from_str(&text).unwrap();
-                return Self { child, stream: read["stream"].as_str().unwrap().parse().unwrap() };
+                return (process, read["stream"].as_str().unwrap().parse().unwrap());
             }
             assert!(Instant::now() < deadline, "it never listened");
             std::thread::yield_now();
         }
     }
+}
 
-    /// As `kill -9` does.
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended by itself; the test says so elsewhere.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -88,25 +88,25 @@ impl Process {
 async fn a_reconnect_after_a_kill_costs_next_to_nothing() {
     let mesh = Mesh::bookinfo();
     mesh.write("route.yaml", &virtual_service("reviews", "1"));
-    let process = Process::start(&mesh);
-    let _server = join(&mesh, process.stream, "reviews", &[]).await;
-    let mut sidecar = join(&mesh, process.stream, "productpage", &["reviews", "ratings"]).await;
+    let (process, at) = Process::start(&mesh);
+    let _server = join(&mesh, at, "reviews", &[]).await;
+    let mut sidecar = join(&mesh, at, "productpage", &["reviews", "ratings"]).await;
     sidecar.update().await;
     let kept = sidecar.kept.clone();
-    process.kill();
-    let process = Process::start(&mesh);
-    let mut again = kept.clone().connect(process.stream, &["reviews", "ratings"]).await.unwrap();
+    drop(process);
+    let (process, at) = Process::start(&mesh);
+    let mut again = kept.clone().connect(at, &["reviews", "ratings"]).await.unwrap();
     let update = again.receive().await.unwrap();
     assert_eq!(update.base, kept.ledger.revision());
     assert_eq!(update.revision, kept.ledger.revision(), "the same revision after a restart, whoever is connected");
     assert!(update.encoded_len() <= 1024, "{} bytes", update.encoded_len());
     again.ack(&update.revision).await;
     // What changes while it is down arrives when it is back.
-    process.kill();
+    drop(process);
     mesh.write("route.yaml", &virtual_service("reviews", "2"));
-    let process = Process::start(&mesh);
-    let mut later = kept.clone().connect(process.stream, &["reviews", "ratings"]).await.unwrap();
+    let (process, at) = Process::start(&mesh);
+    let mut later = kept.clone().connect(at, &["reviews", "ratings"]).await.unwrap();
     let update = later.receive().await.unwrap();
     assert_eq!(update.set.len(), 1, "the one service whose rule changed");
-    process.kill();
+    drop(process);
 }

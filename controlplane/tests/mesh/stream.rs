@@ -175,3 +175,45 @@ async fn a_workload_that_goes_and_comes_back() {
     assert_eq!(sidecar.ended().await.code(), Code::NotFound, "its own entry is gone for good");
     running.stop().await;
 }
+
+#[tokio::test]
+async fn what_people_and_prometheus_are_shown() {
+    let mesh = Mesh::bookinfo();
+    let running = mesh.start().await;
+    let mut sidecar = join(&mesh, &running, "productpage").await.connect(running.stream, &["reviews"]).await.unwrap();
+    sidecar.update().await;
+    eventually(running.status, "the ack", |report| report.proxies[0].state == ProxyState::Current).await;
+    let get = async |path: &str| {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = tokio::net::TcpStream::connect(running.status).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let rows = [
+        ("/ready", "200 OK", "ready"),
+        ("/metrics", "200 OK", "pilot_xds{version="),
+        ("/metrics", "200 OK", "pilot_xds_pushes{type=\"weft\"} 1"),
+        ("/metrics", "200 OK", "citadel_server_success_cert_issuance_count 1"),
+        ("/metrics", "200 OK", "pilot_services 3"),
+        ("/status", "200 OK", "\"workload\":\"default/productpage-v1\""),
+        ("/other", "404 Not Found", "/status"),
+    ];
+    for (path, status, words) in rows {
+        let answer = get(path).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
+        assert!(answer.contains(words), "{path} without {words}: {answer}");
+    }
+    let options = weft_controlplane::status::StatusOptions {
+        at: running.status.to_string(),
+        output: weft_controlplane::status::Output::Text,
+    };
+    let page = weft_controlplane::status::show(&options).await.unwrap();
+    assert!(page.contains("default/productpage-v1  current"), "{page}");
+    let at = running.status;
+    running.stop().await;
+    let stopped = weft_controlplane::status::show(&options).await.unwrap_err().to_string();
+    assert!(stopped.contains(&format!("no control plane answers at {at}")), "{stopped}");
+}
