@@ -252,17 +252,24 @@ impl Endpoint {
             if let Some(blocked) = inner.downcast_ref::<BlockedAddress>() {
                 return self.blocked(url, blocked.reason);
             }
-            // An io::Error's source is that of what it wraps, and so hides it.
-            let wrapped = inner.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            if let Some(rustls::Error::InvalidCertificate(why)) =
-                wrapped.and_then(|w| w.downcast_ref::<rustls::Error>())
-            {
+            if let Some(why) = refused_certificate(inner) {
                 return Cause::Certificates { host, reason: format!("its certificate is not trusted ({why:?})") };
             }
             reason = inner.to_string();
             source = inner.source();
         }
         Cause::Unreachable { host, reason }
+    }
+}
+
+/// An io::Error's source is that of what it wraps, and so hides it.
+fn refused_certificate(error: &(dyn std::error::Error + 'static)) -> Option<&rustls::CertificateError> {
+    let mut error = error;
+    loop {
+        if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref() {
+            return Some(why);
+        }
+        error = error.downcast_ref::<std::io::Error>()?.get_ref()?;
     }
 }
 

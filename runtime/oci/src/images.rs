@@ -54,64 +54,96 @@ impl Images {
         if let Some(digest) = reference.digest() {
             return Ok(digest);
         }
-        let resolved = self.bounded(reference, async {
+        let resolved = async {
             match reference {
-                Reference::Registry(image) => {
-                    self.from_registry(image, async |repository| repository.resolve(wanted(image).as_str()).await).await
-                }
+                Reference::Registry(image) => self.resolve_in_registry(image).await,
                 Reference::Layout(image) => {
                     let (image, limits) = (image.clone(), self.limits.clone());
                     blocking(move || layout_digest(&image, &limits)).await
                 }
             }
-        });
-        resolved.await
+        };
+        self.bounded(reference, resolved).await
     }
 
     /// The component into a file in `folder`, verified; nothing of it is left there when it fails.
     pub async fn pull(&self, reference: &Reference, folder: &Path) -> Result<Pulled, Error> {
-        let pulled = self.bounded(reference, async {
+        let pulled = async {
             match reference {
-                Reference::Registry(image) => {
-                    self.from_registry(image, async |repository| pull_from_registry(repository, image, folder).await)
-                        .await
-                }
+                Reference::Registry(image) => self.pull_from_registry(image, folder).await,
                 Reference::Layout(image) => {
                     let (image, folder, limits) = (image.clone(), folder.to_owned(), self.limits.clone());
                     blocking(move || pull_from_layout(&image, &folder, &limits)).await
                 }
             }
-        });
-        pulled.await
+        };
+        self.bounded(reference, pulled).await
     }
 
     /// Moves the tag to the artifact's image; the same artifact is the same image everywhere.
     pub async fn push(&self, reference: &Reference, artifact: Artifact) -> Result<Pushed, Error> {
-        let pushed = self.bounded(reference, async {
+        let pushed = async {
             let (Some(tag), None) = (reference.tag(), reference.digest()) else { return Err(Cause::PushWithoutTag) };
             let bytes = artifact.component.len() as u64;
-            if bytes > self.limits.component_bytes_max {
-                let bytes_max = self.limits.component_bytes_max;
+            let bytes_max = self.limits.component_bytes_max;
+            if bytes > bytes_max {
                 return Err(Cause::TooLarge { what: "the component", bytes, bytes_max });
             }
             let image = Image::of(artifact).map_err(|invalid| Cause::NotComponent { found: invalid.found })?;
             let pushed = Pushed { image: image.digests.manifest, component: image.digests.component };
             match reference {
-                Reference::Registry(at) => {
-                    self.attempts(async || {
-                        let endpoint = self.endpoint(&at.host)?;
-                        Repository { endpoint: &endpoint, name: &at.repository }.push(&image, tag).await
-                    })
-                    .await?;
-                }
+                Reference::Registry(at) => self.push_to_registry(at, &image, tag).await?,
                 Reference::Layout(at) => {
                     let (path, tag, bytes_max) = (at.path.clone(), tag.to_owned(), self.limits.manifest_bytes_max);
                     blocking(move || Layout { path: &path }.push(&image, &tag, bytes_max)).await?;
                 }
             }
             Ok(pushed)
-        });
-        pushed.await
+        };
+        self.bounded(reference, pushed).await
+    }
+
+    async fn resolve_in_registry(&self, image: &RegistryReference) -> Result<Digest, Cause> {
+        let wanted = wanted(image);
+        let mut attempts = Attempts::at_mirror_first(self, image);
+        loop {
+            let resolved = async {
+                let endpoint = self.endpoint(attempts.host())?;
+                Repository { endpoint: &endpoint, name: &image.repository }.resolve(&wanted).await
+            };
+            match resolved.await {
+                Ok(digest) => return Ok(digest),
+                Err(cause) => attempts.failed(cause).await?,
+            }
+        }
+    }
+
+    async fn pull_from_registry(&self, image: &RegistryReference, folder: &Path) -> Result<Pulled, Cause> {
+        let mut attempts = Attempts::at_mirror_first(self, image);
+        loop {
+            let pulled = async {
+                let endpoint = self.endpoint(attempts.host())?;
+                pull_once(&Repository { endpoint: &endpoint, name: &image.repository }, image, folder).await
+            };
+            match pulled.await {
+                Ok(pulled) => return Ok(pulled),
+                Err(cause) => attempts.failed(cause).await?,
+            }
+        }
+    }
+
+    async fn push_to_registry(&self, at: &RegistryReference, image: &Image, tag: &str) -> Result<(), Cause> {
+        let mut attempts = Attempts { mirror: None, ..Attempts::at_mirror_first(self, at) };
+        loop {
+            let pushed = async {
+                let endpoint = self.endpoint(attempts.host())?;
+                Repository { endpoint: &endpoint, name: &at.repository }.push(image, tag).await
+            };
+            match pushed.await {
+                Ok(()) => return Ok(()),
+                Err(cause) => attempts.failed(cause).await?,
+            }
+        }
     }
 
     async fn bounded<T>(
@@ -127,41 +159,6 @@ impl Images {
         done.map_err(|cause| Error::new(reference, cause))
     }
 
-    /// From the mirror if there is one and it answers; otherwise from the registry itself.
-    async fn from_registry<T>(
-        &self,
-        image: &RegistryReference,
-        work: impl AsyncFn(&Repository<'_>) -> Result<T, Cause>,
-    ) -> Result<T, Cause> {
-        let ask = async |host: &str| {
-            let endpoint = self.endpoint(host)?;
-            work(&Repository { endpoint: &endpoint, name: &image.repository }).await
-        };
-        if let Some(mirror) = self.registries.entry(&image.host).and_then(|entry| entry.mirror.as_deref()) {
-            match ask(mirror).await {
-                Ok(done) => return Ok(done),
-                Err(cause) => tracing::warn!(%mirror, host = %image.host, %cause, "the mirror does not serve it"),
-            }
-        }
-        self.attempts(async || ask(&image.host).await).await
-    }
-
-    async fn attempts<T>(&self, work: impl AsyncFn() -> Result<T, Cause>) -> Result<T, Cause> {
-        let mut wait = RETRY_AFTER;
-        let mut attempt = 1;
-        loop {
-            match work().await {
-                Err(cause) if cause.retry() == Retry::Later && attempt < self.limits.attempts_max => {
-                    tracing::debug!(%cause, attempt, "trying again");
-                    tokio::time::sleep(wait).await;
-                    wait *= 2;
-                    attempt += 1;
-                }
-                done => return done,
-            }
-        }
-    }
-
     fn endpoint(&self, host: &str) -> Result<Arc<Endpoint>, Cause> {
         let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(endpoint) = endpoints.get(host) {
@@ -170,6 +167,42 @@ impl Images {
         let endpoint = Arc::new(Endpoint::new(host, &self.registries, &self.limits)?);
         endpoints.insert(host.to_owned(), Arc::clone(&endpoint));
         Ok(endpoint)
+    }
+}
+
+/// Whom to ask next, and when to give up.
+struct Attempts<'a> {
+    /// Until it has failed once.
+    mirror: Option<&'a str>,
+    host: &'a str,
+    left: u32,
+    wait: Duration,
+}
+
+impl<'a> Attempts<'a> {
+    fn at_mirror_first(images: &'a Images, image: &'a RegistryReference) -> Self {
+        let mirror = images.registries.entry(&image.host).and_then(|entry| entry.mirror.as_deref());
+        Self { mirror, host: &image.host, left: images.limits.attempts_max, wait: RETRY_AFTER }
+    }
+
+    fn host(&self) -> &'a str {
+        self.mirror.unwrap_or(self.host)
+    }
+
+    /// Returns when it is time to try again, or the cause where that is no use.
+    async fn failed(&mut self, cause: Cause) -> Result<(), Cause> {
+        if let Some(mirror) = self.mirror.take() {
+            tracing::warn!(%mirror, host = %self.host, %cause, "the mirror does not serve it");
+            return Ok(());
+        }
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 || cause.retry() == Retry::Never {
+            return Err(cause);
+        }
+        tracing::debug!(%cause, "trying again");
+        tokio::time::sleep(self.wait).await;
+        self.wait *= 2;
+        Ok(())
     }
 }
 
@@ -182,11 +215,7 @@ fn wanted(image: &RegistryReference) -> String {
     }
 }
 
-async fn pull_from_registry(
-    repository: &Repository<'_>,
-    image: &RegistryReference,
-    folder: &Path,
-) -> Result<Pulled, Cause> {
+async fn pull_once(repository: &Repository<'_>, image: &RegistryReference, folder: &Path) -> Result<Pulled, Cause> {
     let mut manifest = repository.manifest(&wanted(image)).await?;
     let image_digest = verified(&manifest, image.digest)?;
     for _ in 0..INDEX_DEPTH_MAX {
