@@ -1,25 +1,34 @@
 //! From the image that a Filter names to native code that a proxy may load: resolve, pull, compile, admit, keep.
 //!
 //! ```text
-//! want(policies) ─▶ loop of events ─▶ jobs: resolve → pull → compile → admit ─▶ Facts (watch)
-//!                        │                                  store: components, artifacts, what was last good
+//! want(policies) ─▶ one loop over events ─▶ jobs: resolve → pull → compile → admit
+//!                    tracks: the rules          │
+//!                         Facts (watch) ◀───────┘  store: components, artifacts, what was last good
 //! ```
 //! Whatever fails, the last good version stays published. It does not know proxies, views or the stream; `weft proxy`
 //! uses it without a control plane.
 
 mod facts;
+mod good;
+mod job;
+mod keep;
 mod problem;
+mod run;
+mod store;
+mod tracks;
+mod wanted;
 
+pub use crate::state::StateError;
 pub use facts::{Artifact, Facts, FilterStatus, PolicyFact, Progress, Version};
 pub use problem::{FilterProblem, ProblemKind};
+pub use wanted::Wanted;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::watch;
-use weft_config::Policy;
 use weft_filter_host::Engine;
-use weft_oci::{Limits, Registries};
+use weft_oci::Limits;
 
 /// What there is to work with.
 pub struct ArtifactsOptions {
@@ -41,19 +50,6 @@ impl ArtifactsOptions {
     }
 }
 
-/// What is wanted now; replaces what was wanted before.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Wanted {
-    pub policies: Vec<Policy>,
-    pub registries: Registries,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error("the filter store {path}: {reason}; make it a folder that only this user may read and write")]
-    Folder { path: String, reason: String },
-}
-
 /// A handle on the loop, which ends when the last handle goes.
 #[derive(Clone)]
 pub struct Artifacts {
@@ -63,11 +59,14 @@ pub struct Artifacts {
 
 impl Artifacts {
     /// Opens the store and starts the loop on the runtime at hand.
-    pub fn start(options: ArtifactsOptions) -> Result<Self, StartError> {
-        Err(StartError::Folder { path: options.folder.display().to_string(), reason: "not written yet".to_owned() })
+    pub fn start(options: ArtifactsOptions) -> Result<Self, StateError> {
+        let (wanted, wants) = watch::channel((0, Wanted::default()));
+        let (publish, facts) = watch::channel(Arc::default());
+        tokio::spawn(run::Loop::open(options, wants, publish)?.run());
+        Ok(Self { wanted, facts })
     }
 
-    /// Answers a running number: facts that reflect it have taken `wanted` in.
+    /// Answers a running number: facts that reflect it have taken `wanted` in, and hold what was last good of it.
     pub fn want(&self, wanted: Wanted) -> u64 {
         let mut number = 0;
         self.wanted.send_modify(|current| {
@@ -80,5 +79,16 @@ impl Artifacts {
     /// Changes whenever something else is published.
     pub fn facts(&self) -> watch::Receiver<Arc<Facts>> {
         self.facts.clone()
+    }
+
+    /// The first facts in which everything that `number` wanted has been tried.
+    pub async fn settled(&self, number: u64) -> Arc<Facts> {
+        let mut facts = self.facts.clone();
+        let tried = facts.wait_for(|facts| facts.reflects >= number && facts.settled()).await;
+        match tried {
+            Ok(facts) => Arc::clone(&facts),
+            // The loop has ended with its runtime; nothing more will come.
+            Err(_) => Arc::clone(&self.facts.borrow()),
+        }
     }
 }

@@ -263,7 +263,7 @@ impl Endpoint {
 }
 
 /// An io::Error's source is that of what it wraps, and so hides it.
-fn refused_certificate(error: &(dyn std::error::Error + 'static)) -> Option<&rustls::CertificateError> {
+fn refused_certificate<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::CertificateError> {
     let mut error = error;
     loop {
         if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref() {
