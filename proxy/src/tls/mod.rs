@@ -40,6 +40,3 @@ impl Alpn {
 pub fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
-
-#[cfg(test)]
-mod tests;

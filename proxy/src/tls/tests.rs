@@ -1,1 +1,0 @@
-//! Handshakes over real sockets: who is believed, and who is not.
