@@ -3,9 +3,12 @@
 //! It does not know any kind's fields. A mapping is read through [`Cursor::object`], which reports what the
 //! reader did not ask for.
 
+mod scalar;
+
 use crate::problem::{Code, Problem, Severity};
 use crate::suggest;
 use crate::yaml::{Entry, Node, Position, Value};
+use scalar::{Scalar, describe, scalar_type, to_json};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -133,6 +136,17 @@ impl<'a> Cursor<'a> {
             return Vec::new();
         };
         entries.iter().map(|entry| (entry.key.as_str(), self.child(&entry.node, &entry.key))).collect()
+    }
+
+    /// The value of a key, where there is one; says nothing of what else is there.
+    pub(crate) fn find(&self, key: &str) -> Option<Cursor<'a>> {
+        let Value::Map(entries) = &self.node.value else { return None };
+        let entry = entries.iter().find(|entry| entry.key == key && entry.node.value != Value::Null)?;
+        Some(self.child(&entry.node, key))
+    }
+
+    pub(crate) fn with_log(&self, log: &'a Log) -> Self {
+        Self { log, ..self.clone() }
     }
 
     pub(crate) fn is_null(&self) -> bool {
@@ -394,76 +408,4 @@ impl<'a> Fields<'a> {
             });
         }
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Scalar {
-    Text,
-    Boolean,
-    Number,
-}
-
-/// YAML 1.2's core schema.
-fn scalar_type(text: &str) -> Scalar {
-    if matches!(text, "true" | "True" | "TRUE" | "false" | "False" | "FALSE") {
-        return Scalar::Boolean;
-    }
-    let unsigned = text.trim_start_matches(['+', '-']);
-    let hex = |prefix, radix| {
-        unsigned.strip_prefix(prefix).is_some_and(|d| !d.is_empty() && d.chars().all(|c| c.is_digit(radix)))
-    };
-    let number = unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') && unsigned.parse::<f64>().is_ok();
-    if number || hex("0x", 16) || hex("0o", 8) || matches!(unsigned, ".inf" | ".Inf" | ".nan" | ".NaN") {
-        return Scalar::Number;
-    }
-    Scalar::Text
-}
-
-fn describe(value: &Value) -> String {
-    match value {
-        Value::Null => "nothing".into(),
-        Value::Quoted(text) => format!("the text {text:?}"),
-        Value::Plain(text) => match scalar_type(text) {
-            Scalar::Boolean => format!("the boolean {text}"),
-            Scalar::Number => format!("the number {text}"),
-            Scalar::Text => format!("the text {text:?}"),
-        },
-        Value::List(_) => "a list".into(),
-        Value::Map(_) => "a mapping".into(),
-    }
-}
-
-fn to_json(node: &Node) -> serde_json::Value {
-    use serde_json::Value as Json;
-    match &node.value {
-        Value::Null => Json::Null,
-        Value::Quoted(text) => Json::String(text.clone()),
-        Value::Plain(text) => match scalar_type(text) {
-            Scalar::Boolean => Json::Bool(text.eq_ignore_ascii_case("true")),
-            Scalar::Number => number(text).map_or_else(|| Json::String(text.clone()), Json::Number),
-            Scalar::Text => Json::String(text.clone()),
-        },
-        Value::List(nodes) => Json::Array(nodes.iter().map(to_json).collect()),
-        Value::Map(entries) => {
-            let mut sorted: Vec<_> = entries.iter().collect();
-            sorted.sort_by(|a, b| a.key.cmp(&b.key));
-            Json::Object(sorted.into_iter().map(|e| (e.key.clone(), to_json(&e.node))).collect())
-        }
-    }
-}
-
-fn number(text: &str) -> Option<serde_json::Number> {
-    let unsigned = text.strip_prefix('+').unwrap_or(text);
-    if let Ok(n) = unsigned.parse::<i64>() {
-        return Some(n.into());
-    }
-    if let Ok(n) = unsigned.parse::<u64>() {
-        return Some(n.into());
-    }
-    let radix =
-        |prefix, radix| unsigned.strip_prefix(prefix).and_then(|digits| u64::from_str_radix(digits, radix).ok());
-    if let Some(n) = radix("0x", 16).or_else(|| radix("0o", 8)) {
-        return Some(n.into());
-    }
-    unsigned.parse::<f64>().ok().and_then(serde_json::Number::from_f64)
 }

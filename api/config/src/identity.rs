@@ -43,14 +43,15 @@ mod tests {
 
     #[test]
     fn canonical_names_and_revisions() {
-        let cases: [(&[(&str, &str)], &str, &str); 4] = [
-            (&[], "reviews-v1", "latest"),
-            (&[("app", "reviews"), ("version", "v1")], "reviews", "v1"),
-            (&[("app", "a"), ("app.kubernetes.io/name", "b"), ("app.kubernetes.io/version", "2")], "b", "2"),
-            (&[("service.istio.io/canonical-name", "c"), ("service.istio.io/canonical-revision", "r")], "c", "r"),
+        let cases = [
+            ("", "reviews-v1", "latest"),
+            ("app=reviews version=v1", "reviews", "v1"),
+            ("app=a app.kubernetes.io/name=b app.kubernetes.io/version=2", "b", "2"),
+            ("service.istio.io/canonical-name=c service.istio.io/canonical-revision=r", "c", "r"),
         ];
         for (labels, name, revision) in cases {
-            let labels: LabelSet = labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+            let pairs = labels.split_whitespace().filter_map(|pair| pair.split_once('='));
+            let labels: LabelSet = pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
             let got = labelled("reviews-v1", "default", &labels);
             assert_eq!(
                 (got.canonical_service.as_str(), got.canonical_revision.as_str()),

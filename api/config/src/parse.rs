@@ -56,8 +56,9 @@ impl Any {
 pub(crate) struct ParsedFile {
     pub(crate) text_hash: Digest,
     pub(crate) good: Vec<Any>,
-    /// Objects that are written here and broken.
-    pub(crate) broken: Vec<ObjectId>,
+    /// Objects that are written here and broken, and what stands in for those that guard something and have no earlier
+    /// version.
+    pub(crate) broken: Vec<(ObjectId, Option<Any>)>,
     pub(crate) integrity: Integrity,
     pub(crate) problems: Vec<Problem>,
 }
@@ -109,9 +110,10 @@ pub(crate) fn parse(file: &SourceFile, text_hash: Digest) -> ParsedFile {
 }
 
 fn not_utf8(file: &SourceFile, valid_up_to: usize) -> Problem {
-    let before = String::from_utf8_lossy(&file.bytes[..valid_up_to]);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()) + 1;
+    // YAML's line breaks.
+    let before = String::from_utf8_lossy(&file.bytes[..valid_up_to]).replace("\r\n", "\n");
+    let line = before.matches(['\n', '\r']).count() + 1;
+    let column = before.rsplit(['\n', '\r']).next().map_or(0, |last| last.chars().count()) + 1;
     Problem {
         code: Code::NotUtf8,
         severity: Severity::Error,
@@ -155,8 +157,11 @@ fn read(root: &Cursor<'_>, age: Age, sound: bool, parsed: &mut ParsedFile, log: 
     let outcome = root.object(|fields| object(fields, &age, at, log)).flatten();
     match outcome {
         Some(Read::Object(any)) if sound && log.errors() == errors_before => parsed.good.push(any),
-        Some(Read::Object(any)) => parsed.broken.push(any.meta().id.clone()),
-        Some(Read::Broken(id)) => parsed.broken.push(id),
+        Some(Read::Object(any)) => {
+            let meta = any.meta().clone();
+            parsed.broken.push((meta.id.clone(), stand_in(root, meta, Some(&any))));
+        }
+        Some(Read::Broken(meta)) => parsed.broken.push((meta.id.clone(), stand_in(root, meta, None))),
         Some(Read::NotOurs) => {}
         None => parsed.integrity = Integrity::Torn,
     }
@@ -180,7 +185,7 @@ fn report(faults: &[&Fault], code: Code, log: &Log) {
 
 enum Read {
     Object(Any),
-    Broken(ObjectId),
+    Broken(Meta),
     NotOurs,
 }
 
@@ -206,11 +211,28 @@ fn object(fields: &mut Fields<'_>, age: &Age, at: Position, log: &Log) -> Option
     };
     let id = ObjectId { kind, namespace: metadata.namespace.clone(), name: metadata.name.clone() };
     *log.object.borrow_mut() = id.to_string();
-    let meta = Meta { id: id.clone(), labels: metadata.labels.clone(), age: age.clone(), at };
-    Some(match spec(fields, &metadata, meta) {
+    let meta = Meta { id, labels: metadata.labels.clone(), age: age.clone(), at };
+    Some(match spec(fields, &metadata, meta.clone()) {
         Some(any) => Read::Object(any),
-        None => Read::Broken(id),
+        None => Read::Broken(meta),
     })
+}
+
+/// A broken object with no earlier version counts as absent, but what it would have guarded must not stand open.
+fn stand_in(root: &Cursor<'_>, meta: Meta, broken: Option<&Any>) -> Option<Any> {
+    match (meta.id.kind, broken) {
+        (Kind::VirtualService, _) => {
+            // Its problems are reported already.
+            let silent = Log::new("");
+            let closed = kind::virtual_service::closed(&root.with_log(&silent), &meta.id)?;
+            Some(Any::VirtualService(Arc::new(Object::new(meta, closed))))
+        }
+        (Kind::Filter, Some(Any::Filter(filter))) => {
+            let closed = kind::filter::closed(&filter.spec)?;
+            Some(Any::Filter(Arc::new(Object::new(meta, closed))))
+        }
+        _ => None,
+    }
 }
 
 fn spec(fields: &mut Fields<'_>, metadata: &Metadata, meta: Meta) -> Option<Any> {

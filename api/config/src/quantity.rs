@@ -72,7 +72,7 @@ pub(crate) fn duration_text(duration: Duration) -> String {
     if nanos == 0 {
         return "0s".into();
     }
-    match units.iter().find(|(_, unit)| nanos % unit == 0) {
+    match units.iter().find(|(_, unit)| nanos.is_multiple_of(*unit)) {
         Some((name, unit)) => format!("{}{name}", nanos / unit),
         None => format!("{nanos}ns"),
     }

@@ -83,7 +83,7 @@ impl World {
     fn assemble(files: BTreeMap<String, Arc<ParsedFile>>, kept: keep::Kept) -> Self {
         let mut problems: Vec<Problem> = files.values().flat_map(|file| file.problems.iter().cloned()).collect();
         problems.extend(kept.problems);
-        let mut by_age: Vec<&Any> = kept.objects.values().map(|(any, _)| any).collect();
+        let mut by_age: Vec<&Any> = kept.objects.values().map(|(any, _)| any).chain(&kept.stand_ins).collect();
         by_age.sort_by(|a, b| a.meta().age.cmp(&b.meta().age));
         let mesh = match by_age.iter().find(|any| matches!(any, Any::Mesh(_))) {
             Some(Any::Mesh(mesh)) => mesh.spec.clone(),
@@ -119,7 +119,7 @@ impl World {
 
     /// Every policy that is attached somewhere, by key.
     pub fn policies(&self) -> Vec<Policy> {
-        policy::attached(&self.index).into_values().collect()
+        policy::attached(&self.index).into_values().filter(|policy| !policy.image.is_empty()).collect()
     }
 
     pub fn members(&self) -> impl Iterator<Item = Member> {

@@ -84,6 +84,9 @@ pub(super) fn attachments(index: &Index, findings: &mut Findings) {
 fn unknown(index: &Index, attached: &Attached<'_>, findings: &mut Findings) {
     let meta = &attached.object.meta;
     let name = &attached.attachment.name;
+    if attached.attachment.is_closing() {
+        return;
+    }
     let namespaces = [meta.namespace(), index.root_namespace.as_str()];
     let known = index.filters.keys().filter(|(namespace, _)| namespaces.contains(&namespace.as_str()));
     let remedy = match suggest::nearest(name, known.map(|(_, name)| name.as_str())) {

@@ -15,6 +15,18 @@ pub(crate) struct Attachment {
     pub(crate) place: Place,
 }
 
+impl Attachment {
+    /// For a broken object that has no earlier version: names no Filter, so what it guards is answered 503, and the
+    /// log shows why.
+    pub(crate) fn closing(object: &str, side: Side, place: Place) -> Self {
+        Self { name: format!("({object} is broken)"), config: None, side, place }
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.name.starts_with('(')
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Side {
     /// In the sidecar that chooses the route.

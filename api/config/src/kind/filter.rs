@@ -14,7 +14,7 @@ use weft_snapshot::{Digest, FailurePolicy, NonUtf8};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Filter {
-    /// Layout paths are joined to the folder of the file.
+    /// Layout paths are joined to the folder of the file. Empty only in a broken Filter.
     pub(crate) image: String,
     pub(crate) digest: Option<Digest>,
     pub(crate) refresh: Option<Duration>,
@@ -71,7 +71,7 @@ pub(crate) fn read(fields: &mut Fields<'_>, metadata: &crate::object::Metadata, 
         let selector = selector(fields, "selector", "matchLabels").zip(selector_place);
         let targets = fields.list("targetRefs").iter().filter_map(|c| target(c, &metadata.namespace)).collect();
         Some(Filter {
-            image: image?,
+            image: image.unwrap_or_default(),
             digest,
             refresh,
             config,
@@ -85,6 +85,13 @@ pub(crate) fn read(fields: &mut Fields<'_>, metadata: &crate::object::Metadata, 
             place,
         })
     })?
+}
+
+/// Of a broken Filter that attaches itself: the same without an image, so that it is never ready and fails by its
+/// policy. `None` where others attach it: a name that means no Filter does the same.
+pub(crate) fn closed(broken: &Filter) -> Option<Filter> {
+    let selects = broken.selector.as_ref().is_some_and(|(labels, _)| !labels.is_empty());
+    (selects || !broken.targets.is_empty()).then(|| Filter { image: String::new(), ..broken.clone() })
 }
 
 fn image(cursor: &Cursor<'_>, file: &str) -> Option<String> {

@@ -2,10 +2,11 @@
 //!
 //! It does not know whether its hosts and destinations exist.
 
-use super::attachment::{self, Attachment};
+use super::attachment::{self, Attachment, Side};
 use super::route::{self, Route};
 use crate::fields::{Cursor, Fields, Place};
 use crate::names::{ExportTo, qualify};
+use crate::object::ObjectId;
 use crate::problem::Code;
 use weft_snapshot::Host;
 
@@ -114,4 +115,28 @@ fn route_names_differ(fields: &Fields<'_>, routes: &[Route]) {
             fields.cursor().warn(Code::Conflict, reason, "give them different names: logs and targetRefs go by name");
         }
     }
+}
+
+/// Of a broken VirtualService that attaches filters: its hosts, closed. `None` where it guards nothing, or its hosts
+/// cannot be read.
+pub(crate) fn closed(root: &Cursor<'_>, id: &ObjectId) -> Option<VirtualService> {
+    let spec = root.find("spec")?;
+    let of_routes = spec.find("http").map(|c| c.list()).unwrap_or_default();
+    let mut of_destinations = of_routes.iter().flat_map(|route| route.find("route")).flat_map(|c| c.list());
+    let guarded = spec.find("filters").is_some()
+        || of_routes.iter().any(|route| route.find("filters").is_some())
+        || of_destinations.any(|destination| destination.find("filters").is_some());
+    let hosts = spec.find("hosts")?.list();
+    let host = |c: &Cursor<'_>| Some((qualify(c.scalar()?, &id.namespace).ok()?, c.place()));
+    let hosts: Vec<_> = hosts.iter().filter_map(host).collect();
+    if !guarded || hosts.is_empty() {
+        return None;
+    }
+    let exported = spec.find("exportTo").map(|c| c.texts()).unwrap_or_default();
+    let own = spec.find("filters").map(|c| c.list()).unwrap_or_default();
+    let at_destination = own.iter().any(|c| c.find("at").is_some_and(|side| !side.is_exactly("Caller")));
+    let closing = |side| Attachment::closing(&id.to_string(), side, spec.place());
+    let mut filters = vec![closing(Side::Caller)];
+    filters.extend(at_destination.then(|| closing(Side::Destination)));
+    Some(VirtualService { hosts, export_to: ExportTo::new(exported, &id.namespace), http: Vec::new(), filters })
 }

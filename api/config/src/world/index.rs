@@ -10,15 +10,17 @@ use crate::kind::port::Port;
 use crate::kind::service_entry::Endpoints;
 use crate::kind::{DestinationRule, Filter, PeerAuthentication, VirtualService, WorkloadEntry};
 use crate::names::{self, ExportTo, LabelSet, selects};
-use crate::object::{Meta, Object};
+use crate::object::{Meta, Object, digest};
 use crate::parse::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use weft_snapshot::{Host, WorkloadName};
+use weft_snapshot::{Digest, Host, WorkloadName};
 
 /// A service as a Service or ServiceEntry declares it.
 #[derive(Clone, Debug)]
 pub(crate) struct Declared {
+    /// Of all but place, age and exportTo, which only decide which of several services counts.
+    hash: Digest,
     pub(crate) host: Host,
     pub(crate) meta: Meta,
     pub(crate) ports: Vec<Port>,
@@ -35,10 +37,9 @@ pub(crate) enum Backing {
     Listed(Vec<WorkloadEntry>),
 }
 
-/// Place and age count in no view: only in which of several services counts.
 impl std::hash::Hash for Declared {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        (&self.host, &self.meta.id, &self.ports, &self.addresses, &self.backing).hash(state);
+        self.hash.hash(state);
     }
 }
 
@@ -48,6 +49,8 @@ pub(crate) struct Targeting {
     pub(crate) filter: Arc<Object<Filter>>,
     pub(crate) target: Target,
 }
+
+pub(crate) type RulesByHost = HashMap<Host, Vec<Arc<Object<DestinationRule>>>>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Index {
@@ -59,7 +62,7 @@ pub(crate) struct Index {
     /// By host as written, wildcards too; by age.
     pub(crate) virtual_services: BTreeMap<Host, Vec<Arc<Object<VirtualService>>>>,
     /// By namespace, then host as written; by age.
-    pub(crate) rules: HashMap<String, HashMap<Host, Vec<Arc<Object<DestinationRule>>>>>,
+    pub(crate) rules: HashMap<String, RulesByHost>,
     pub(crate) workloads: BTreeMap<WorkloadName, Arc<Object<WorkloadEntry>>>,
     /// The services that a workload answers for.
     pub(crate) memberships: HashMap<WorkloadName, Vec<Arc<Declared>>>,
@@ -113,14 +116,8 @@ impl Index {
                 } else {
                     selection.matching(service.meta.namespace(), &spec.selector)
                 };
-                self.declare(Declared {
-                    host,
-                    meta: service.meta.clone(),
-                    ports: spec.ports.clone(),
-                    export_to: spec.export_to.clone(),
-                    addresses: Vec::new(),
-                    backing: Backing::Workloads(chosen),
-                });
+                let exported = (spec.ports.clone(), spec.export_to.clone());
+                self.declare(host, &service.meta, exported, (Vec::new(), Backing::Workloads(chosen)));
             }
             Any::ServiceEntry(entry) => self.add_entry(entry, selection),
             Any::VirtualService(object) => {
@@ -153,19 +150,20 @@ impl Index {
             };
             // Several hosts share no address: which of them would it mean?
             let addresses = if spec.hosts.len() == 1 { spec.addresses.clone() } else { Vec::new() };
-            self.declare(Declared {
-                host: host.clone(),
-                meta: entry.meta.clone(),
-                ports: spec.ports.clone(),
-                export_to: spec.export_to.clone(),
-                addresses,
-                backing,
-            });
+            let exported = (spec.ports.clone(), spec.export_to.clone());
+            self.declare(host.clone(), &entry.meta, exported, (addresses, backing));
         }
     }
 
-    fn declare(&mut self, declared: Declared) {
-        let declared = Arc::new(declared);
+    fn declare(
+        &mut self,
+        host: Host,
+        meta: &Meta,
+        (ports, export_to): (Vec<Port>, ExportTo),
+        (addresses, backing): (Vec<Host>, Backing),
+    ) {
+        let hash = digest(&(&host, &meta.id, &ports, &addresses, &backing));
+        let declared = Arc::new(Declared { hash, host, meta: meta.clone(), ports, export_to, addresses, backing });
         for address in &declared.addresses {
             self.addresses.entry(address.clone()).or_insert_with(|| declared.host.clone());
         }
@@ -289,9 +287,12 @@ pub(crate) fn subset<'a>(rules: &'a [Arc<Object<DestinationRule>>], name: &str) 
 
 /// Workloads by label, so that a selector looks at few of them.
 struct Selection<'a> {
-    by_label: HashMap<(&'a str, &'a str, &'a str), Vec<&'a Arc<Object<WorkloadEntry>>>>,
-    by_namespace: HashMap<&'a str, Vec<&'a Arc<Object<WorkloadEntry>>>>,
+    /// By namespace, key and value.
+    by_label: HashMap<(&'a str, &'a str, &'a str), Entries<'a>>,
+    by_namespace: HashMap<&'a str, Entries<'a>>,
 }
+
+type Entries<'a> = Vec<&'a Arc<Object<WorkloadEntry>>>;
 
 impl<'a> Selection<'a> {
     fn new(entries: impl Iterator<Item = &'a Arc<Object<WorkloadEntry>>>) -> Self {

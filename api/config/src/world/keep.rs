@@ -6,7 +6,7 @@ use super::ObjectVersion;
 use crate::object::{Kind, ObjectId};
 use crate::parse::{Any, Integrity, ParsedFile};
 use crate::problem::{Code, Problem, Severity};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(super) type Objects = BTreeMap<ObjectId, (Any, ObjectVersion)>;
@@ -14,6 +14,8 @@ pub(super) type Objects = BTreeMap<ObjectId, (Any, ObjectVersion)>;
 #[derive(Default)]
 pub(super) struct Kept {
     pub(super) objects: Objects,
+    /// For broken objects without an earlier version.
+    pub(super) stand_ins: Vec<Any>,
     pub(super) problems: Vec<Problem>,
 }
 
@@ -25,14 +27,17 @@ pub(super) fn keep(files: &BTreeMap<String, Arc<ParsedFile>>, previous: &Objects
             insert(any, &mut kept);
         }
     }
-    let broken: BTreeSet<&ObjectId> = files.values().flat_map(|file| &file.broken).collect();
+    let broken: BTreeMap<&ObjectId, &Option<Any>> =
+        files.values().flat_map(|file| &file.broken).map(|(id, stand_in)| (id, stand_in)).collect();
     let torn = |path: &str| files.get(path).is_some_and(|file| file.integrity == Integrity::Torn);
     for (id, (any, _)) in previous {
-        let unsure = broken.contains(id) || torn(&any.meta().age.file);
+        let unsure = broken.contains_key(id) || torn(&any.meta().age.file);
         if unsure && !kept.objects.contains_key(id) {
             kept.objects.insert(id.clone(), (any.clone(), ObjectVersion::LastGood));
         }
     }
+    let absent = broken.into_iter().filter(|(id, _)| !kept.objects.contains_key(*id));
+    kept.stand_ins = absent.filter_map(|(_, stand_in)| stand_in.clone()).collect();
     one_mesh(&mut kept);
     kept
 }

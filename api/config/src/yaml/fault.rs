@@ -67,7 +67,9 @@ pub(super) fn is_tab(kind: &ErrorKind) -> bool {
 
 /// The first tab in the indentation of this line or a later one.
 pub(super) fn indenting_tab(text: &str, from_line: u32) -> Option<Position> {
-    for (line, content) in (1..).zip(text.lines()).skip(from_line.saturating_sub(1) as usize) {
+    // YAML's line breaks.
+    let text = text.replace("\r\n", "\n");
+    for (line, content) in (1..).zip(text.split(['\n', '\r'])).skip(from_line.saturating_sub(1) as usize) {
         let indentation = content.bytes().take_while(|b| matches!(b, b' ' | b'\t'));
         if let Some((column, _)) = (1..).zip(indentation).find(|(_, b)| *b == b'\t') {
             return Some(Position { line, column });

@@ -36,7 +36,7 @@ fn every_node_knows_where_it_is() {
         assert_eq!(documents.len(), 1, "{text}");
         assert_eq!(documents[0].faults, [], "{text}");
         let got = shape(&documents[0].root);
-        if !got.contains(&want) {
+        if !got.contains(want) {
             wrong.push(format!("{text}\n got {got}\nwant {want}"));
         }
     }
