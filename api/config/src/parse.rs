@@ -220,10 +220,14 @@ fn object(fields: &mut Fields<'_>, age: &Age, at: Position, log: &Log) -> Option
 
 /// A broken object with no earlier version counts as absent, but what it would have guarded must not stand open.
 fn stand_in(root: &Cursor<'_>, meta: Meta, broken: Option<&Any>) -> Option<Any> {
+    // Its problems are reported already.
+    let silent = Log::new("");
     match (meta.id.kind, broken) {
+        (Kind::PeerAuthentication, _) => {
+            let closed = kind::peer_authentication::closed(&root.with_log(&silent))?;
+            Some(Any::PeerAuthentication(Arc::new(Object::new(meta, closed))))
+        }
         (Kind::VirtualService, _) => {
-            // Its problems are reported already.
-            let silent = Log::new("");
             let closed = kind::virtual_service::closed(&root.with_log(&silent), &meta.id)?;
             Some(Any::VirtualService(Arc::new(Object::new(meta, closed))))
         }

@@ -44,12 +44,19 @@ fn hosts(index: &Index, object: &Arc<Object<VirtualService>>, findings: &mut Fin
         let in_cluster = names::cluster_service(host).is_some();
         if in_cluster && !routed_to_itself && index.service(host, meta.namespace()).is_none() {
             let reason = format!("no service {host} is known");
-            findings.warn(meta, Code::UnknownHost, place, (reason, &unknown_host_remedy(index, host, meta)));
+            let remedy = unknown_host_remedy(index, host, meta, findings);
+            findings.warn(meta, Code::UnknownHost, place, (reason, &remedy));
         }
     }
 }
 
-fn unknown_host_remedy(index: &Index, host: &Host, meta: &Meta) -> String {
+/// Looking for the host that was meant takes a look at all services: not for thousands of them.
+const SUGGESTIONS_MAX: usize = 200;
+
+fn unknown_host_remedy(index: &Index, host: &Host, meta: &Meta, findings: &Findings) -> String {
+    if findings.problems.len() > SUGGESTIONS_MAX {
+        return "add a Service or a ServiceEntry for it".into();
+    }
     // Istio takes a host with a dot as it stands, so `reviews.prod` is not short for anything.
     let longer = [format!("{host}.{}", names::DOMAIN), format!("{host}.cluster.local")];
     let meant = longer.iter().filter_map(|text| text.parse::<Host>().ok());
@@ -83,7 +90,8 @@ fn destination(index: &Index, meta: &Meta, written: &RouteDestination, findings:
             format!(", so subset {} is not either", written.subset)
         };
         let reason = format!("no service {} is known{subset}: these requests are answered 503", written.host);
-        findings.warn(meta, Code::UnknownHost, place, (reason, &unknown_host_remedy(index, &written.host, meta)));
+        let remedy = unknown_host_remedy(index, &written.host, meta, findings);
+        findings.warn(meta, Code::UnknownHost, place, (reason, &remedy));
         return;
     };
     ports(meta, declared, written, findings);

@@ -29,16 +29,31 @@ pub(crate) fn read(fields: &mut Fields<'_>) -> Option<PeerAuthentication> {
         let selector = selector(fields, "selector", "matchLabels").filter(|labels| !labels.is_empty());
         let mode = fields.get("mtls").and_then(|c| mode(&c));
         let ports_at = fields.get("portLevelMtls");
-        let ports = ports_at.as_ref().map(ports).unwrap_or_default();
+        let mut ports = ports_at.as_ref().map(ports).unwrap_or_default();
         if let (None, Some(cursor)) = (&selector, &ports_at) {
-            cursor.error(
+            // No error: the policy's own mode must not fall with them.
+            cursor.warn(
                 Code::IgnoredPolicy,
                 "portLevelMtls counts only in a policy with a selector",
                 "add a selector: the ports are those of the workloads",
             );
+            ports.clear();
         }
         PeerAuthentication { selector, mode, ports, place: spec.place() }
     })
+}
+
+/// Of a broken policy that says STRICT: just that, for the same workloads.
+pub(crate) fn closed(root: &Cursor<'_>) -> Option<PeerAuthentication> {
+    let spec = root.find("spec")?;
+    if !spec.find("mtls")?.find("mode")?.is_exactly("STRICT") {
+        return None;
+    }
+    let selector = match spec.find("selector") {
+        Some(selector) => Some(selector.find("matchLabels")?.text_map()),
+        None => None,
+    };
+    Some(PeerAuthentication { selector, mode: Some(MtlsMode::Strict), ports: BTreeMap::new(), place: spec.place() })
 }
 
 fn ports(cursor: &Cursor<'_>) -> BTreeMap<u16, (Option<MtlsMode>, Place)> {
