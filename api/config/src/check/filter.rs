@@ -3,15 +3,18 @@
 //! It does not know manifests.
 
 use super::Findings;
+use crate::fields::Place;
+use crate::identity;
 use crate::kind::filter::{Target, TargetKind};
 use crate::kind::{Filter, Side, VirtualService};
 use crate::names;
-use crate::object::Object;
+use crate::object::{Meta, Object};
 use crate::problem::Code;
 use crate::suggest;
-use crate::world::{Attached, Index, Site};
+use crate::world::{Attached, Declared, Index, Site};
 use std::collections::BTreeSet;
-use weft_snapshot::Host;
+use std::sync::Arc;
+use weft_snapshot::{Host, Protocol};
 
 pub(super) fn filter(index: &Index, object: &Object<Filter>, findings: &mut Findings) {
     let (meta, spec) = (&object.meta, &object.spec);
@@ -21,8 +24,40 @@ pub(super) fn filter(index: &Index, object: &Object<Filter>, findings: &mut Find
         let text = ("its selector selects no WorkloadEntry".to_owned(), "correct the selector");
         findings.warn(meta, Code::NoWorkload, place, text);
     }
+    if let Some((selector, place)) = &spec.selector {
+        let members = index.selected(meta.namespace(), selector).into_iter().map(|entry| identity::name(entry));
+        let services = members.filter_map(|name| index.memberships.get(&name)).flatten();
+        opaque_ports(meta, place, services, findings);
+    }
     for target in &spec.targets {
         self::target(index, object, target, findings);
+    }
+}
+
+/// A filter sees HTTP: on a port that is declared TCP it never runs.
+fn opaque_ports<'a>(
+    meta: &Meta,
+    place: &Place,
+    services: impl Iterator<Item = &'a Arc<Declared>>,
+    findings: &mut Findings,
+) {
+    let opaque = |declared: &Arc<Declared>| -> Vec<String> {
+        let ports = declared.ports.iter().filter(|port| port.protocol == Protocol::Tcp);
+        ports.map(|port| format!("{}:{}", declared.host, port.number)).collect()
+    };
+    let ports: BTreeSet<String> = services.flat_map(opaque).collect();
+    if !ports.is_empty() {
+        let ports: Vec<_> = ports.into_iter().collect();
+        let reason = format!(
+            "filters see HTTP, and these ports are declared TCP, so it does not run there: {}",
+            ports.join(", ")
+        );
+        findings.warn(
+            meta,
+            Code::NoEffect,
+            place,
+            (reason, "name the port http-… or set appProtocol, if it speaks HTTP"),
+        );
     }
 }
 
@@ -65,6 +100,11 @@ pub(super) fn attachments(index: &Index, findings: &mut Findings) {
             Some(filter) => {
                 used.insert(&filter.meta.id);
                 may(index, attached, findings);
+                if attached.attachment.side == Side::Destination {
+                    let hosts = attached.object.spec.hosts.iter();
+                    let services = hosts.filter_map(|(host, _)| index.service(host, namespace));
+                    opaque_ports(&attached.object.meta, &attached.attachment.place, services, findings);
+                }
             }
             None => unknown(index, attached, findings),
         }

@@ -7,7 +7,7 @@ use crate::Problem;
 use crate::fields::Place;
 use crate::kind::filter::TargetKind;
 use crate::kind::route::Route;
-use crate::kind::{Side, VirtualService};
+use crate::kind::{Filter, Side, VirtualService};
 use crate::object::{Meta, Object};
 use crate::problem::Code;
 use crate::view::{FilterFacts, ManifestFact};
@@ -26,9 +26,22 @@ pub(crate) fn with_manifests(index: &Index, facts: &FilterFacts) -> Vec<Problem>
         match attachment.side {
             Side::Destination => at.picks_from(&[], &mut findings),
             Side::Caller => {
-                at.guards_at_the_caller(&mut findings);
+                if !guards_at_the_destination(filter, Some(attached.object)) {
+                    at.guards_at_the_caller(&mut findings);
+                }
                 at.picks_from(&routes(&attached), &mut findings);
             }
+        }
+    }
+    // In the service's own sidecars no route is chosen.
+    let by_selector =
+        index.selecting.values().flatten().filter_map(|filter| Some((filter, &filter.spec.selector.as_ref()?.1)));
+    let on_services =
+        index.on_services.values().flatten().map(|targeting| (&targeting.filter, &targeting.target.place));
+    for (filter, place) in by_selector.chain(on_services) {
+        if let Some(manifest) = manifest(&key(filter, None)) {
+            let at = Attachment { meta: &filter.meta, place, name: &filter.meta.id.name, manifest };
+            at.picks_from(&[], &mut findings);
         }
     }
     for targeting in index.on_virtual_services.values().flatten() {
@@ -40,7 +53,8 @@ pub(crate) fn with_manifests(index: &Index, facts: &FilterFacts) -> Vec<Problem>
                 object.meta.namespace() == meta.namespace() && object.meta.id.name == targeting.target.name
             });
         let routes = named.map(|object| targeted(object, &targeting.target.kind)).unwrap_or_default();
-        if targeting.target.kind != TargetKind::VirtualService(Side::Destination) {
+        let at_caller = targeting.target.kind != TargetKind::VirtualService(Side::Destination);
+        if at_caller && !guards_at_the_destination(&targeting.filter, named.map(|object| &**object)) {
             at.guards_at_the_caller(&mut findings);
         }
         at.picks_from(&routes, &mut findings);
@@ -48,6 +62,16 @@ pub(crate) fn with_manifests(index: &Index, facts: &FilterFacts) -> Vec<Problem>
     findings.problems.sort_by(Problem::reading_order);
     findings.problems.dedup();
     findings.problems
+}
+
+/// True where the same Filter runs in the service's own sidecars too.
+fn guards_at_the_destination(filter: &Object<Filter>, beside: Option<&Object<VirtualService>>) -> bool {
+    let at_destination =
+        |kind: &TargetKind| matches!(kind, TargetKind::Service | TargetKind::VirtualService(Side::Destination));
+    let mut attached = beside.into_iter().flat_map(|object| &object.spec.filters);
+    filter.spec.selector.is_some()
+        || filter.spec.targets.iter().any(|target| at_destination(&target.kind))
+        || attached.any(|a| a.side == Side::Destination && a.name == filter.meta.id.name)
 }
 
 /// The routes on which an attachment runs.

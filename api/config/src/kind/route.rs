@@ -98,6 +98,11 @@ fn action(fields: &mut Fields<'_>, namespace: &str) -> Option<RouteAction> {
     let rewritten = fields.get("rewrite");
     let timeout = fields.get("timeout").and_then(|c| retry::positive(&c));
     let retries = fields.get("retries").map(|c| retry::policy(&c));
+    if route.is_none() {
+        for name in ["timeout", "retries"] {
+            fields.no_effect(name, "nothing is sent upstream by this route, so this changes nothing");
+        }
+    }
     if choices == 0 && !fields.has("delegate") {
         let remedy = "add route, redirect or directResponse";
         fields.cursor().error(Code::MissingField, "this route leads nowhere", remedy);
