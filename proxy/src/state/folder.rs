@@ -113,10 +113,17 @@ impl StateFolder {
 
     /// Where peers reached the inbound side last time: to be bound again, since they may not hear of another.
     pub fn inbound_address(&self) -> Result<Option<SocketAddr>, StateError> {
-        self.parsed(INBOUND, "another address will be taken", |bytes| {
+        let stored = self.parsed(INBOUND, "another address is taken", |bytes| {
             let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
             text.trim().parse().map_err(|_| format!("{:?} is no IP:PORT", text.trim()))
-        })
+        });
+        match stored {
+            Err(error @ StateError::Damaged { .. }) => {
+                tracing::warn!("{error}");
+                Ok(None)
+            }
+            other => other,
+        }
     }
 
     pub fn save_inbound_address(&self, address: SocketAddr) -> Result<(), StateError> {

@@ -6,6 +6,7 @@ use super::{joined, snapshot};
 use std::time::Duration;
 use tonic::Status;
 use weft_proxy::control::{Link, StartError};
+use weft_wire::proto::SignResponse;
 
 const ID: &str = "spiffe://mesh.test/ns/default/sa/reviews";
 
@@ -59,6 +60,34 @@ fn who_must_not_be_believed_is_not() {
         ("a token that was used", None, own, refusal, "the token was used"),
         ("an SVID for somebody else", None, own, another, "gave the identity spiffe://mesh.test/ns/default/sa/ratings"),
     ];
+    let edits: [(&str, fn(&mut SignResponse, &Authority), &str); 7] = [
+        (
+            "an SVID for another key",
+            |answer, authority| {
+                let key = rcgen::KeyPair::generate().unwrap();
+                answer.chain = vec![authority.issue(ID, &key, Duration::from_secs(9)).to_vec()];
+            },
+            "for another key",
+        ),
+        (
+            "roots without the token's",
+            |answer, _| answer.roots = vec![Authority::new().root.to_vec()],
+            "not among its roots",
+        ),
+        ("no roots", |answer, _| answer.roots.clear(), "not among its roots"),
+        ("no signer", |answer, _| answer.signers.clear(), "no signer"),
+        ("a signer that is none", |answer, _| answer.signers = vec![vec![1; 31]], "not 32 bytes"),
+        ("no certificate", |answer, _| answer.chain.clear(), "no certificate"),
+        ("nonsense for a certificate", |answer, _| answer.chain = vec![vec![1, 2, 3]], "cannot be read"),
+    ];
+    for (row, edit, want) in edits {
+        let (plane, state) = (Plane::start(&Authority::new()), tempfile::tempdir().unwrap());
+        plane.facts().sign_edit = Some(edit);
+        let mut proxy = Proxy::start(state.path(), plane.address, Some(plane.authority.token("reviews")));
+        let text = proxy.failure();
+        assert!(text.contains(want), "{row}: {text}");
+        assert!(proxy.cell.load().is_none() && !state.path().join("identity.pem").exists(), "{row}");
+    }
     for (row, token_of, id, setup, want) in cases {
         let (authority, state) = (Authority::new(), tempfile::tempdir().unwrap());
         let plane = Plane::start_as(&authority, id, "127.0.0.1:0".parse().unwrap());

@@ -69,7 +69,7 @@ impl Authority {
     }
 
     /// Valid for `life` around now; whole seconds, as certificates have it.
-    fn issue(&self, id: &str, key: &impl PublicKeyData, life: Duration) -> CertificateDer<'static> {
+    pub fn issue(&self, id: &str, key: &impl PublicKeyData, life: Duration) -> CertificateDer<'static> {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.subject_alt_names = vec![SanType::URI(id.try_into().unwrap())];
@@ -108,6 +108,8 @@ pub struct Facts {
     pub sign_refusal: Option<Status>,
     /// Given instead of the identity that was proved.
     pub sign_as: Option<String>,
+    /// What becomes of the answer to Sign before it is sent.
+    pub sign_edit: Option<fn(&mut proto::SignResponse, &Authority)>,
     pub signs: Vec<SignSeen>,
     pub hellos: Vec<(proto::Hello, Option<String>)>,
     /// What answered each hello.
@@ -142,6 +144,7 @@ impl Plane {
             artifacts: HashMap::new(),
             sign_refusal: None,
             sign_as: None,
+            sign_edit: None,
             signs: vec![],
             hellos: vec![],
             answers: vec![],
@@ -365,11 +368,15 @@ impl Identity for Service {
         };
         let id = facts.sign_as.clone().or(peer).unwrap_or_else(of_token);
         let leaf = self.authority.issue(&id, &csr.public_key, facts.life);
-        Ok(Response::new(proto::SignResponse {
+        let mut answer = proto::SignResponse {
             chain: vec![leaf.to_vec()],
             roots: vec![self.authority.root.to_vec()],
             signers: vec![self.authority.signer_key().to_vec()],
             trust_domain: TRUST_DOMAIN.to_owned(),
-        }))
+        };
+        if let Some(edit) = facts.sign_edit {
+            edit(&mut answer, &self.authority);
+        }
+        Ok(Response::new(answer))
     }
 }
