@@ -50,6 +50,21 @@ fn what_was_asked_while_the_control_plane_was_away_is_in_hello() {
 }
 
 #[test]
+fn what_is_asked_between_hello_and_welcome_is_not_forgotten() {
+    let (plane, state) = (Plane::start(&Authority::new()), tempfile::tempdir().unwrap());
+    {
+        let mut facts = plane.facts();
+        (facts.snapshot, facts.hesitates) = (snapshot(&plane.authority, &[]), true);
+    }
+    let proxy = Proxy::start(state.path(), plane.address, Some(plane.authority.token("reviews")));
+    wait("hello", || plane.facts().hellos.len() == 1);
+    proxy.control.discovery().ask(&host("late"));
+    wait("noted", || proxy.facts().subscriptions == 1);
+    plane.facts().hesitates = false;
+    wait("subscribed", || plane.subscribed().0 == ["late"]);
+}
+
+#[test]
 fn what_is_not_used_is_given_up() {
     let (plane, state) = (Plane::start(&Authority::new()), tempfile::tempdir().unwrap());
     plane.facts().snapshot = snapshot(&plane.authority, &[]);

@@ -110,6 +110,8 @@ pub struct Facts {
     pub sign_as: Option<String>,
     /// What becomes of the answer to Sign before it is sent.
     pub sign_edit: Option<fn(&mut proto::SignResponse, &Authority)>,
+    /// While true nobody is welcomed.
+    pub hesitates: bool,
     pub signs: Vec<SignSeen>,
     pub hellos: Vec<(proto::Hello, Option<String>)>,
     /// What answered each hello.
@@ -145,6 +147,7 @@ impl Plane {
             sign_refusal: None,
             sign_as: None,
             sign_edit: None,
+            hesitates: false,
             signs: vec![],
             hellos: vec![],
             answers: vec![],
@@ -314,7 +317,11 @@ impl Discovery for Service {
             while let Some(Ok(message)) = incoming.next().await {
                 match message.message {
                     Some(from_proxy::Message::Hello(hello)) => {
-                        for answer in service.greet(hello, peer.clone()) {
+                        let answers = service.greet(hello, peer.clone());
+                        while service.facts().hesitates {
+                            tokio::time::sleep(Duration::from_millis(5)).await;
+                        }
+                        for answer in answers {
                             let _ = sender.send(Ok(answer)).await;
                         }
                         service.facts().stream = Some(sender.clone());

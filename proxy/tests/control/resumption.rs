@@ -141,6 +141,11 @@ fn a_filter_whose_artifact_is_damaged_does_not_keep_the_rest_from_serving() {
     let plane = Plane::start_as(&authority, CONTROLPLANE, address);
     (plane.facts().snapshot, plane.facts().artifacts) = (told.clone(), served.clone());
     wait("whole again", || proxy.last().is_some_and(|last| ready(&last) == [true, true]));
+    assert_eq!(
+        proxy.last().unwrap().set,
+        None,
+        "published as a whole: it differs from what stood by more than the update"
+    );
     assert!(plane.facts().fetches.iter().all(|fetched| *fetched == digest), "only that one was fetched");
     drop(plane);
     proxy.control.stop();
