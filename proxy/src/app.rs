@@ -99,8 +99,13 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     let ports = ports(&bound, admin.local_addr()?);
     let (phase, workers) = start_workers(&shared, bound, workers)?;
     let stages = Arc::new(Stages::default());
-    let sources =
-        Sources { plan: Arc::clone(&plans), telemetry: Arc::clone(&telemetry), stages: Arc::clone(&stages), log };
+    let sources = Sources {
+        plan: Arc::clone(&plans),
+        telemetry: Arc::clone(&telemetry),
+        stages: Arc::clone(&stages),
+        control: configured.control.as_ref().map(Control::status),
+        log,
+    };
     let admin = Admin::start(admin, sources)?;
     stages.reach(Stage::Serving);
     if let Some(file) = &serve.ports_file {

@@ -3,6 +3,7 @@
 //! A thread of its own, so that a scrape never makes a request wait. It decides nothing: stages are told to whoever
 //! watches them. It never shows keys.
 
+mod control;
 mod dump;
 mod level;
 mod pages;
@@ -11,6 +12,7 @@ mod stage;
 pub use level::{InvalidLevel, LogLevel, ProcessLog};
 pub use stage::{Stage, Stages};
 
+use crate::control::StatusCell;
 use crate::plan::PlanCell;
 use crate::telemetry::Telemetry;
 use hyper::server::conn::http1;
@@ -41,6 +43,8 @@ pub struct Sources {
     pub plan: Arc<PlanCell>,
     pub telemetry: Arc<Telemetry>,
     pub stages: Arc<Stages>,
+    /// `None` for a proxy on files.
+    pub control: Option<Arc<StatusCell>>,
     /// `None` where somebody else installed the process's log.
     pub log: Option<LogLevel>,
 }

@@ -2,7 +2,7 @@
 //!
 //! They read what others own and answer; nothing is kept here but the scrape's list of series.
 
-use super::{Sources, Stage, dump};
+use super::{Sources, Stage, control, dump};
 use crate::headers::{normal_host, split_port};
 use crate::telemetry::Scraper;
 use bytes::Bytes;
@@ -18,12 +18,13 @@ pub(super) struct Pages {
 }
 
 /// Paths, methods, and what they do: the text of the index.
-const INDEX: [(&str, &str, &str); 10] = [
+const INDEX: [(&str, &str, &str); 11] = [
     ("/ready", "GET", "200 while a plan is served and the listeners are up, else 503"),
     ("/healthz/ready", "GET", "the same"),
     ("/stats/prometheus", "GET", "metrics"),
     ("/metrics", "GET", "the same"),
     ("/config_dump", "GET", "what this proxy was told, as JSON"),
+    ("/control", "GET", "how it stands with the control plane, as JSON; null for a proxy on files"),
     ("/filters", "GET", "the filters, their state and their figures, as JSON"),
     ("/logging", "GET", "the level of the process's log"),
     ("/logging?level=LEVEL", "POST", "changes it, as in RUST_LOG: info, or warn,weft_proxy=debug"),
@@ -59,6 +60,9 @@ impl Pages {
             ("/ready" | "/healthz/ready", &Method::GET | &Method::HEAD) => self.ready(),
             ("/stats/prometheus" | "/metrics", &Method::GET) => self.metrics(),
             ("/config_dump", &Method::GET) => json(&dump::config(&self.sources.plan.load())),
+            ("/control", &Method::GET) => {
+                json(&self.sources.control.as_deref().map_or_else(Default::default, control::json))
+            }
             ("/filters", &Method::GET) => json(&dump::filters(&self.sources.plan.load())),
             ("/logging", &Method::GET) => self.level(),
             ("/logging", &Method::POST) => self.set_level(request.uri().query().unwrap_or_default()),
@@ -83,7 +87,8 @@ impl Pages {
     }
 
     fn metrics(&self) -> Answer {
-        let text = self.scraper.borrow_mut().text(&self.sources.plan.load());
+        let mut text = self.scraper.borrow_mut().text(&self.sources.plan.load());
+        text.extend(self.sources.control.as_deref().map(control::metrics));
         page(StatusCode::OK, PROMETHEUS, text)
     }
 

@@ -17,7 +17,7 @@ struct Port {
 impl Port {
     fn new(stand: &Stand) -> Self {
         let telemetry = Telemetry::new(1, None).unwrap();
-        let sources = Sources { plan: stand.cell.clone(), telemetry, stages: Arc::default(), log: None };
+        let sources = Sources { plan: stand.cell.clone(), telemetry, stages: Arc::default(), control: None, log: None };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         Self { admin: Admin::start(listener, sources.clone()).unwrap(), sources }
     }

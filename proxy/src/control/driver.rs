@@ -230,6 +230,7 @@ impl Core {
             tls,
             hello: self.hello(),
             events: self.events.clone(),
+            status: Arc::clone(&self.status),
         };
         let late = proto::Subscribe::default();
         self.link = Link::Opening { number: self.sessions, late, _task: session::open(opening) };

@@ -23,7 +23,7 @@ mod token;
 pub use authority::controlplane_id;
 pub use dial::{DialError, Reach};
 pub use publication::Publish;
-pub use status::{Facts, Link, Nacked, StatusCell};
+pub use status::{Facts, Link, Nacked, StatusCell, Traffic};
 pub use svid::SignError;
 pub use token::{JoinToken, TokenError};
 

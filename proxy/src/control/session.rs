@@ -5,11 +5,13 @@
 use super::dial::{Dialled, Reach, dial};
 use super::event::Event;
 use super::rpc::discovery::discovery_client::DiscoveryClient;
+use super::status::StatusCell;
 use super::task::Task;
 use rustls::ClientConfig;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
 use tonic::transport::Channel;
 use weft_wire::proto::{self, from_control_plane, from_proxy};
 use weft_wire::{LEVEL_MIN, MESSAGE_BYTES_MAX};
@@ -21,6 +23,7 @@ pub(super) struct Session {
     pub(super) address: String,
     pub(super) channel: Channel,
     sender: mpsc::Sender<proto::FromProxy>,
+    status: Arc<StatusCell>,
 }
 
 pub(super) struct Opening {
@@ -30,13 +33,18 @@ pub(super) struct Opening {
     pub(super) tls: Arc<ClientConfig>,
     pub(super) hello: proto::Hello,
     pub(super) events: mpsc::Sender<Event>,
+    /// Counts what is said.
+    pub(super) status: Arc<StatusCell>,
 }
 
 impl Session {
     /// `Err`: more waits to be sent than the control plane takes; the stream is not healthy.
     pub(super) fn send(&self, message: from_proxy::Message) -> Result<(), String> {
-        let sent = self.sender.try_send(proto::FromProxy { message: Some(message) });
-        sent.map_err(|_| format!("the control plane at {} takes no more messages", self.address))
+        let message = proto::FromProxy { message: Some(message) };
+        self.status.traffic().send(&message);
+        self.sender
+            .try_send(message)
+            .map_err(|_| format!("the control plane at {} takes no more messages", self.address))
     }
 }
 
@@ -53,26 +61,15 @@ pub(super) fn open(opening: Opening) -> Task {
 }
 
 async fn run(opening: Opening) -> Result<(), String> {
-    let Opening { number, addresses, reach, tls, hello, events } = opening;
-    let Dialled { channel, address } = dial(&addresses, tls, reach).await.map_err(|error| error.to_string())?;
-    let (sender, outgoing) = mpsc::channel(OUTGOING_MAX);
-    let hello = proto::FromProxy { message: Some(from_proxy::Message::Hello(hello)) };
-    sender.send(hello).await.map_err(|_| "the stream closed before hello")?;
-    let mut client = DiscoveryClient::new(channel.clone())
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let say = |status: tonic::Status| format!("the control plane at {address} says: {}", words(&status));
-    let slow = || format!("the control plane at {address} did not answer hello within {:?}", reach.answer_max);
-    let answer = tokio::time::timeout(reach.answer_max, client.stream(ReceiverStream::new(outgoing)));
-    let mut incoming = answer.await.map_err(|_| slow())?.map_err(say)?.into_inner();
-    let first = tokio::time::timeout(reach.answer_max, incoming.message()).await.map_err(|_| slow())?.map_err(say)?;
-    check_welcome(first)?;
-    let session = Session { number, address: address.clone(), channel, sender };
-    events.send(Event::Connected(session)).await.map_err(|_| "the proxy is stopping")?;
-    while let Some(message) = incoming.message().await.map_err(say)? {
+    let (number, events, status) = (opening.number, opening.events.clone(), Arc::clone(&opening.status));
+    let (session, mut incoming) = greet(opening).await?;
+    let say = words_of(session.address.clone());
+    events.send(Event::Connected(session)).await.map_err(|_| STOPPING)?;
+    while let Some(message) = incoming.message().await.map_err(&say)? {
+        status.traffic().receive(&message);
         match message.message {
             Some(from_control_plane::Message::Update(update)) => {
-                events.send(Event::Update { session: number, update }).await.map_err(|_| "the proxy is stopping")?;
+                events.send(Event::Update { session: number, update }).await.map_err(|_| STOPPING)?;
             }
             Some(from_control_plane::Message::Welcome(_)) => return Err("the control plane said welcome twice".into()),
             // A kind of message that this level does not have: what must be understood comes in updates.
@@ -80,6 +77,27 @@ async fn run(opening: Opening) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Hello and welcome.
+async fn greet(opening: Opening) -> Result<(Session, Streaming<proto::FromControlPlane>), String> {
+    let Opening { number, addresses, reach, tls, hello, status, .. } = opening;
+    let Dialled { channel, address } = dial(&addresses, tls, reach).await.map_err(|error| error.to_string())?;
+    let (sender, outgoing) = mpsc::channel(OUTGOING_MAX);
+    let hello = proto::FromProxy { message: Some(from_proxy::Message::Hello(hello)) };
+    status.traffic().send(&hello);
+    sender.send(hello).await.map_err(|_| STOPPING)?;
+    let mut client = DiscoveryClient::new(channel.clone())
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let say = words_of(address.clone());
+    let slow = |_| format!("the control plane at {address} did not answer hello within {:?}", reach.answer_max);
+    let answer = tokio::time::timeout(reach.answer_max, client.stream(ReceiverStream::new(outgoing)));
+    let mut incoming = answer.await.map_err(slow)?.map_err(&say)?.into_inner();
+    let first = tokio::time::timeout(reach.answer_max, incoming.message()).await.map_err(slow)?.map_err(&say)?;
+    first.iter().for_each(|first| status.traffic().receive(first));
+    check_welcome(first)?;
+    Ok((Session { number, address, channel, sender, status }, incoming))
 }
 
 fn check_welcome(first: Option<proto::FromControlPlane>) -> Result<(), String> {
@@ -96,12 +114,14 @@ fn check_welcome(first: Option<proto::FromControlPlane>) -> Result<(), String> {
     }
 }
 
-fn words(status: &tonic::Status) -> String {
-    match status.message() {
-        "" => status.code().description().to_owned(),
-        message => message.to_owned(),
+fn words_of(address: String) -> impl Fn(tonic::Status) -> String {
+    move |status| {
+        let words = if status.message().is_empty() { status.code().description() } else { status.message() };
+        format!("the control plane at {address} says: {words}")
     }
 }
 
 /// Subscriptions and acknowledgements waiting to be sent.
 const OUTGOING_MAX: usize = 256;
+
+const STOPPING: &str = "the proxy is stopping";

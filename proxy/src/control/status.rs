@@ -3,9 +3,12 @@
 //! Written by the control thread alone, read by anyone at any time.
 
 use arc_swap::ArcSwap;
+use prost::Message;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 use weft_snapshot::SpiffeId;
+use weft_wire::proto;
 
 #[derive(Clone, Debug)]
 pub struct Facts {
@@ -47,12 +50,40 @@ pub struct Nacked {
 
 /// The facts as they are now.
 #[derive(Debug)]
-pub struct StatusCell(ArcSwap<Facts>);
+pub struct StatusCell {
+    facts: ArcSwap<Facts>,
+    traffic: Traffic,
+}
+
+/// Bytes of the stream's messages since the proxy started; artifacts and identities are not among them.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+impl Traffic {
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn receive(&self, message: &proto::FromControlPlane) {
+        self.received.fetch_add(message.encoded_len() as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn send(&self, message: &proto::FromProxy) {
+        self.sent.fetch_add(message.encoded_len() as u64, Ordering::Relaxed);
+    }
+}
 
 impl StatusCell {
-    pub(super) fn new(now: SystemTime) -> Arc<Self> {
+    pub(crate) fn new(now: SystemTime) -> Arc<Self> {
         let link = Link::Away { since: now, reason: "not connected yet".to_owned() };
-        Arc::new(Self(ArcSwap::from_pointee(Facts {
+        let facts = ArcSwap::from_pointee(Facts {
             link,
             revision: String::new(),
             nack: None,
@@ -62,16 +93,21 @@ impl StatusCell {
             subscriptions: 0,
             updates_applied: 0,
             updates_refused: 0,
-        })))
+        });
+        Arc::new(Self { facts, traffic: Traffic::default() })
     }
 
     pub fn load(&self) -> Arc<Facts> {
-        self.0.load_full()
+        self.facts.load_full()
     }
 
-    pub(super) fn change(&self, change: impl FnOnce(&mut Facts)) {
-        let mut facts = Facts::clone(&self.0.load());
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Facts)) {
+        let mut facts = Facts::clone(&self.facts.load());
         change(&mut facts);
-        self.0.store(Arc::new(facts));
+        self.facts.store(Arc::new(facts));
     }
 }

@@ -29,7 +29,6 @@ pub struct Telemetry {
     /// Series that workers have begun and the scrape has not met yet.
     registered: SegQueue<Registered>,
     workers: Vec<Arc<WorkerGauges>>,
-    pub control: ControlFigures,
     log: Option<AccessLog>,
 }
 
@@ -49,26 +48,12 @@ pub struct WorkerGauges {
     pub series_overflow: Gauge,
 }
 
-/// What the control thread says of the stream; written by that thread alone.
-#[derive(Debug, Default)]
-pub struct ControlFigures {
-    /// 1 while the stream is open.
-    pub connected: Gauge,
-    /// Updates taken.
-    pub acked: Gauge,
-    /// Updates refused.
-    pub nacked: Gauge,
-    /// When the SVID expires, in seconds since 1970; 0: there is none.
-    pub identity_expires: Gauge,
-}
-
 impl Telemetry {
     /// Fails where the access log cannot be opened or its thread not be started.
     pub fn new(workers: usize, log: Option<LogOptions>) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             registered: SegQueue::new(),
             workers: (0..workers).map(|_| Arc::default()).collect(),
-            control: ControlFigures::default(),
             log: log.map(|options| AccessLog::open(options, workers)).transpose()?,
         }))
     }

@@ -143,18 +143,6 @@ impl Scraper {
             );
             text.sample("weft_access_log_lost_total", "", log.lost());
         }
-        let control = &self.telemetry.control;
-        text.family("weft_control_connected", "gauge", "1 while the stream of the control plane is open");
-        text.sample("weft_control_connected", "", control.connected.value());
-        text.family("weft_updates_total", "counter", "updates by answer");
-        text.sample("weft_updates_total", "answer=\"ack\"", control.acked.value());
-        text.sample("weft_updates_total", "answer=\"nack\"", control.nacked.value());
-        text.family(
-            "weft_identity_expires_seconds",
-            "gauge",
-            "when the identity expires, since 1970; 0: there is none",
-        );
-        text.sample("weft_identity_expires_seconds", "", control.identity_expires.value());
     }
 }
 
