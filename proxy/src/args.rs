@@ -107,7 +107,7 @@ pub struct ServeArgs {
     pub tcp_idle_timeout: Duration,
     /// Responses name the filters that they met, in x-weft-filters
     #[arg(long)]
-    pub filter_trace: bool,
+    pub filter_header: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -183,7 +183,7 @@ impl ServeArgs {
                 detect_timeout: self.detect_timeout,
                 tcp_idle_timeout: self.tcp_idle_timeout,
                 drain: self.drain,
-                filter_trace: if self.filter_trace { FilterTrace::Send } else { FilterTrace::Omit },
+                filter_trace: if self.filter_header { FilterTrace::Send } else { FilterTrace::Omit },
                 ..Settings::default()
             },
         })

@@ -164,6 +164,7 @@ pub fn weighted(weights: impl Iterator<Item = u32> + Clone, mut draw: impl FnMut
 const RESELECTS_MAX: usize = 5;
 
 #[cfg(test)]
+#[allow(clippy::type_complexity)]
 mod tests {
     use super::*;
 

@@ -2,7 +2,7 @@
 //!
 //! It does not know what happens then.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::Sleep;
@@ -23,9 +23,8 @@ impl Deadline {
     }
 }
 
-/// `None` where the deadline came first.
-pub async fn within<F: Future>(deadline: &mut Option<Deadline>, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
+/// `None` where the deadline came first. The future is pinned by the caller: taken by value it would lie in memory twice.
+pub async fn within<F: Future>(deadline: &mut Option<Deadline>, mut future: Pin<&mut F>) -> Option<F::Output> {
     std::future::poll_fn(|cx| {
         if let Poll::Ready(output) = future.as_mut().poll(cx) {
             return Poll::Ready(Some(output));

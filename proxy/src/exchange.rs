@@ -83,7 +83,7 @@ async fn outbound(exchange: &mut Exchange, mut asked: Asked) -> Result<Answered,
     let record = &mut exchange.record;
     let (service, port) = match locate(&connection, &mut record.plan, &asked.head.authority).await? {
         Located::Service(service, port) => (service, port),
-        Located::Passthrough(place, facts) => return passthrough(exchange, asked, place, facts).await,
+        Located::Passthrough(place, facts) => return Box::pin(passthrough(exchange, asked, place, facts)).await,
         Located::BlackHole(facts) => return black_hole(exchange, facts),
     };
     record.service = Some(Arc::clone(&service.facts));
@@ -240,6 +240,17 @@ pub static PASSTHROUGH: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from("Passthr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn future_size<F: Future>(_: impl Fn(Rc<Connection>, Request<Incoming>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Each request in flight holds one, and hyper moves it once.
+    #[test]
+    fn a_request_in_flight_is_small() {
+        let size = future_size(serve);
+        assert!(size <= 5 * 1024, "{size} bytes");
+    }
 
     #[test]
     fn a_client_may_shorten_the_timeout_and_not_extend_it() {

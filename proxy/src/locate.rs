@@ -78,10 +78,14 @@ pub async fn locate(connection: &Connection, plan: &mut Pinned, authority: &Auth
 /// The same by host and port alone.
 pub async fn locate_place(worker: &Worker, plan: &mut Pinned, place: Place) -> Result<Located, Refusal> {
     match plan.lookup(&place.host) {
-        Lookup::Found(service) => return Ok(Located::Service(Arc::clone(service), place.port)),
-        Lookup::Absent => return Ok(absent(plan, place)),
-        Lookup::Unknown => {}
+        Lookup::Found(service) => Ok(Located::Service(Arc::clone(service), place.port)),
+        Lookup::Absent => Ok(absent(plan, place)),
+        Lookup::Unknown => Box::pin(ask(worker, plan, place)).await,
     }
+}
+
+/// Waits for a plan that knows the place.
+async fn ask(worker: &Worker, plan: &mut Pinned, place: Place) -> Result<Located, Refusal> {
     let Ok(host) = place.host.parse::<Host>() else {
         return Err(Refusal::BadRequest { reason: "the request's host is no host name" });
     };

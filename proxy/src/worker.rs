@@ -121,6 +121,7 @@ impl Worker {
         self.inbound.sweep(&self.settings.silence);
         self.outbound.sweep(&self.settings.silence);
         self.upstreams.sweep(self.tick.seconds());
+        self.shard.gauges.upstream_idle.set(self.upstreams.idle_connections() as u64);
     }
 }
 

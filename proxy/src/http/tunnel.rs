@@ -26,7 +26,7 @@ use weft_snapshot::Protocol;
 /// What a tunnel leads to, once it is known that it leads anywhere.
 enum Opened {
     /// Bytes, and the way is open already: a server that speaks first is not kept waiting.
-    Bytes(Way),
+    Bytes(Box<Way>),
     /// HTTP, or bytes to this backend where nobody said what the port speaks.
     Look(Place, Otherwise),
 }
@@ -68,7 +68,7 @@ async fn open(exchange: &mut Exchange, authority: Option<&Authority>) -> Result<
             exchange.record.service = Some(facts);
             exchange.record.target = Target::Passthrough;
             let backend = connection.worker.upstreams.passthrough(&place.host, port, &PASSTHROUGH);
-            return Ok(Opened::Bytes(tcp::way(exchange, &backend).await?));
+            return Ok(Opened::Bytes(Box::new(tcp::way(exchange, &backend).await?)));
         }
         Located::BlackHole(facts) => {
             exchange.record.service = Some(facts);
@@ -89,7 +89,8 @@ async fn open(exchange: &mut Exchange, authority: Option<&Authority>) -> Result<
                     if declared.protocol == Protocol::Detect {
                         return Ok(Opened::Look(place, Otherwise::Bytes(Arc::clone(backend))));
                     }
-                    Ok(Opened::Bytes(tcp::way(exchange, &connection.worker.upstreams.backend(backend)).await?))
+                    let backend = connection.worker.upstreams.backend(backend);
+                    Ok(Opened::Bytes(Box::new(tcp::way(exchange, &backend).await?)))
                 }
             }
         }
@@ -106,7 +107,7 @@ async fn run(mut exchange: Exchange, client: OnUpgrade, opened: Opened) {
     let Ok(upgraded) = client.await else { return exchange.close(End::ClientGone) };
     let mut stream = Stream::from(upgraded);
     let (place, otherwise) = match opened {
-        Opened::Bytes(way) => return tcp::carry(exchange.moved_to(connection), stream, way).await,
+        Opened::Bytes(way) => return tcp::carry(exchange.moved_to(connection), stream, *way).await,
         Opened::Look(place, otherwise) => (place, otherwise),
     };
     let limit = match otherwise {

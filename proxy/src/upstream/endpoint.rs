@@ -96,7 +96,7 @@ impl Endpoint {
         }
         self.shared
             .borrow_mut()
-            .retain(|shared| !shared.is_closed() && !(shared.is_idle() && stale(shared.since.get())));
+            .retain(|shared| !(shared.is_closed() || shared.is_idle() && stale(shared.since.get())));
     }
 
     /// Idle connections of both kinds.

@@ -44,7 +44,28 @@ pub(super) struct Checked {
 
 pub(super) enum Carrier {
     Exclusive(Idle),
-    Shared(Rc<Shared>),
+    Shared(Seat),
+}
+
+/// A stream's place on a shared connection, from before its request is sent.
+pub(super) struct Seat {
+    pub(super) shared: Rc<Shared>,
+    tick: Arc<Tick>,
+}
+
+impl Seat {
+    fn take(shared: Rc<Shared>, worker: &Worker) -> Self {
+        shared.streams.set(shared.streams.get() + 1);
+        shared.requests.set(shared.requests.get().saturating_add(1));
+        Self { shared, tick: Arc::clone(&worker.tick) }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.shared.streams.set(self.shared.streams.get().saturating_sub(1));
+        self.shared.since.set(self.tick.seconds());
+    }
 }
 
 /// A reused connection may have been closed by the peer just now; a new one has not.
@@ -98,7 +119,8 @@ pub(super) async fn checkout(
             {
                 return Ok(Checked { carrier: Carrier::Exclusive(idle), freshness: Freshness::Reused });
             }
-            exclusive(worker, backend, endpoint).await
+            // Opening is rare, and its future large: it must not make every request's larger.
+            Box::pin(exclusive(worker, backend, endpoint)).await
         }
         Protocol::Http2 => shared(worker, backend, endpoint).await,
     }
@@ -142,7 +164,8 @@ async fn shared(worker: &Worker, backend: &Rc<Backend>, endpoint: &Rc<Endpoint>)
     let mut waited = Freshness::Reused;
     loop {
         if let Some(shared) = with_room(endpoint, &backend.policy.requests_per_connection_max) {
-            return Ok(Checked { carrier: Carrier::Shared(shared), freshness: waited });
+            let carrier = Carrier::Shared(Seat::take(shared, worker));
+            return Ok(Checked { carrier, freshness: waited });
         }
         if !endpoint.opening.get() {
             break;
@@ -150,6 +173,10 @@ async fn shared(worker: &Worker, backend: &Rc<Backend>, endpoint: &Rc<Endpoint>)
         opened(endpoint).await;
         waited = Freshness::New;
     }
+    Box::pin(open_shared(worker, backend, endpoint)).await
+}
+
+async fn open_shared(worker: &Worker, backend: &Rc<Backend>, endpoint: &Rc<Endpoint>) -> Result<Checked, Shortage> {
     let limits = backend.policy.limits.as_ref();
     let _pending = Taken::of(limits, Resource::PendingRequests).map_err(Shortage::Full)?;
     let room = Taken::of(limits, Resource::Connections).map_err(Shortage::Full)?;
@@ -162,7 +189,7 @@ async fn shared(worker: &Worker, backend: &Rc<Backend>, endpoint: &Rc<Endpoint>)
     let since = Cell::new(worker.tick.seconds());
     let shared = Rc::new(Shared { sender, facts: dialled.facts, since, streams, requests });
     endpoint.shared.borrow_mut().push(Rc::clone(&shared));
-    Ok(Checked { carrier: Carrier::Shared(shared), freshness: Freshness::New })
+    Ok(Checked { carrier: Carrier::Shared(Seat::take(shared, worker)), freshness: Freshness::New })
 }
 
 fn http_failed(error: hyper::Error) -> Shortage {
@@ -239,7 +266,7 @@ impl Drop for Opening {
 
 /// Holds the connection for one exchange, and the room that the exchange takes.
 pub struct Lease {
-    carrier: Option<Carrier>,
+    carrier: Carrier,
     backend: Rc<Backend>,
     in_flight: InFlight,
     tick: Arc<Tick>,
@@ -254,40 +281,24 @@ impl Lease {
         carrier: Carrier,
         room: Taken,
     ) -> Self {
-        if let Carrier::Shared(shared) = &carrier {
-            shared.streams.set(shared.streams.get() + 1);
-            shared.requests.set(shared.requests.get().saturating_add(1));
-        }
         let (backend, tick) = (Rc::clone(backend), Arc::clone(&worker.tick));
-        Self { carrier: Some(carrier), backend, in_flight, tick, _room: room }
+        Self { carrier, backend, in_flight, tick, _room: room }
     }
 
-    /// Request and response are over, all of them: an HTTP/1 connection can carry the next.
-    pub fn give_back(mut self) {
-        let Some(Carrier::Exclusive(mut idle)) =
-            self.carrier.take_if(|carrier| matches!(carrier, Carrier::Exclusive(_)))
-        else {
-            return;
-        };
+    /// Request and response are over, all of them: an HTTP/1 connection can carry the next. One that is dropped instead
+    /// is in the middle of something, and closes.
+    pub fn give_back(self) {
+        let Self { carrier, backend, in_flight, tick, _room } = self;
+        let Carrier::Exclusive(mut idle) = carrier else { return };
         idle.requests = idle.requests.saturating_add(1);
-        let used_up = self.backend.policy.requests_per_connection_max.is_some_and(|max| idle.requests >= max);
+        let used_up = backend.policy.requests_per_connection_max.is_some_and(|max| idle.requests >= max);
         if used_up || idle.is_closed() {
             return;
         }
-        idle.since = self.tick.seconds();
-        self.in_flight.endpoint().idle.borrow_mut().push(idle);
-        if !self.backend.waiting.borrow().is_empty() {
-            self.backend.wake_waiting();
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        // An HTTP/1 connection that was not given back is in the middle of something: dropping it closes it.
-        if let Some(Carrier::Shared(shared)) = &self.carrier {
-            shared.streams.set(shared.streams.get().saturating_sub(1));
-            shared.since.set(self.tick.seconds());
+        idle.since = tick.seconds();
+        in_flight.endpoint().idle.borrow_mut().push(idle);
+        if !backend.waiting.borrow().is_empty() {
+            backend.wake_waiting();
         }
     }
 }

@@ -70,6 +70,7 @@ pub(super) fn pause(base: Duration, retry: u32, draw: impl FnOnce(u64) -> u64) -
 }
 
 #[cfg(test)]
+#[allow(clippy::type_complexity)]
 mod tests {
     use super::*;
     use RetryOn::*;
@@ -118,20 +119,20 @@ mod tests {
 
     #[test]
     fn conditions_without_an_answer() {
-        use Outcome::*;
+        use Outcome as O;
         let cases: &[(&[RetryOn], Outcome<'_>, bool)] = &[
-            (&[ConnectFailure], ConnectFailed, true),
-            (&[ConnectFailure], Reset, false),
-            (&[RetryOn::Reset], Outcome::Reset, true),
-            (&[RetryOn::Reset], TooSlow, true),
-            (&[RetryOn::RefusedStream], Outcome::RefusedStream, true),
-            (&[RetryOn::RefusedStream], Outcome::Reset, false),
-            (&[RetryOn::ResetBeforeRequest], Outcome::ResetBeforeRequest, true),
-            (&[RetryOn::ResetBeforeRequest], Outcome::Reset, false),
-            (&[FiveXx], ConnectFailed, true),
-            (&[FiveXx], TooSlow, true),
-            (&[GatewayError], TooSlow, true),
-            (&[Retriable4xx, RetriableStatusCodes], ConnectFailed, false),
+            (&[ConnectFailure], O::ConnectFailed, true),
+            (&[ConnectFailure], O::Reset, false),
+            (&[Reset], O::Reset, true),
+            (&[Reset], O::TooSlow, true),
+            (&[RefusedStream], O::RefusedStream, true),
+            (&[RefusedStream], O::Reset, false),
+            (&[ResetBeforeRequest], O::ResetBeforeRequest, true),
+            (&[ResetBeforeRequest], O::Reset, false),
+            (&[FiveXx], O::ConnectFailed, true),
+            (&[FiveXx], O::TooSlow, true),
+            (&[GatewayError], O::TooSlow, true),
+            (&[Retriable4xx, RetriableStatusCodes], O::ConnectFailed, false),
         ];
         for (on, outcome, want) in cases {
             assert_eq!(wants_retry(&policy(on, &[]), *outcome), *want, "{on:?} on {outcome:?}");

@@ -17,6 +17,7 @@ use crate::worker::Worker;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -67,7 +68,8 @@ pub async fn send(
     let mut deadline = call.timeout.map(Deadline::after);
     let limit = call.timeout.unwrap_or_default();
     let name = &call.backend.name;
-    let sent = within(&mut deadline, Tries::new(worker, &call, head, body, record)?.run()).await;
+    let mut tries = Tries::new(worker, &call, head, body, record)?;
+    let sent = within(&mut deadline, pin!(tries.run())).await;
     let (response, lease) = sent.ok_or_else(|| Refusal::Timeout { backend: name.to_string(), limit })??;
     Ok(Answer { response, lease, deadline })
 }
@@ -126,7 +128,7 @@ impl<'a> Tries<'a> {
         Ok(Self { worker, call, record, body, next, kept: None, met: Vec::new(), idempotent })
     }
 
-    async fn run(mut self) -> Result<(Response<Incoming>, Lease), Refusal> {
+    async fn run(&mut self) -> Result<(Response<Incoming>, Lease), Refusal> {
         let backend = self.call.backend;
         let limits = backend.policy.limits.as_ref();
         let mut room = Some(Taken::of(limits, Resource::Requests).map_err(|full| overflow(backend, full))?);
@@ -176,7 +178,7 @@ impl<'a> Tries<'a> {
         loop {
             let prefer = if stale < STALE_MAX { Prefer::Any } else { Prefer::New };
             let (sent, freshness) = {
-                let attempt = self.attempt(endpoint, request, prefer);
+                let attempt = pin!(self.attempt(endpoint, request, prefer));
                 within(&mut deadline, attempt).await.ok_or(Failure::TooSlow(limit.unwrap_or_default()))??
             };
             match sent {
@@ -215,7 +217,7 @@ impl<'a> Tries<'a> {
         let began = Instant::now();
         let (answered, facts) = match &mut carrier {
             Carrier::Exclusive(idle) => (idle.sender.try_send_request(request).await, &idle.facts),
-            Carrier::Shared(shared) => (shared.sender.clone().try_send_request(request).await, &shared.facts),
+            Carrier::Shared(seat) => (seat.shared.sender.clone().try_send_request(request).await, &seat.shared.facts),
         };
         let mut facts = facts.clone();
         facts.service_time = answered.is_ok().then(|| began.elapsed());

@@ -1,7 +1,7 @@
 //! Apps behind the proxies: HTTP in both versions, answering as the test says, and raw TCP.
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, Version};
+use http::{HeaderMap, Request, Response, Version};
 use http_body::Frame;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
@@ -22,7 +22,6 @@ pub type Body = BoxBody<Bytes, Infallible>;
 /// What an app saw of one request.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    pub method: Method,
     pub uri: String,
     pub version: Version,
     pub headers: HeaderMap,
@@ -81,7 +80,6 @@ impl App {
                 let (noted, answer) = (Arc::clone(&noted), Arc::clone(&answer));
                 tokio::spawn(serve(tcp, move |request: Request<Incoming>| {
                     noted.lock().unwrap().push(Seen {
-                        method: request.method().clone(),
                         uri: request.uri().to_string(),
                         version: request.version(),
                         headers: request.headers().clone(),

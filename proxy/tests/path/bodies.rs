@@ -141,8 +141,12 @@ async fn a_client_that_goes_away_ends_the_upstream_request() {
     for (index, mut client) in
         [Client::http1(proxy.outbound).await, Client::http2(proxy.outbound).await].into_iter().enumerate()
     {
-        let asked = client.try_send(crate::client::get("http://slow:9080/"));
-        let _ = tokio::time::timeout(Duration::from_millis(200), asked).await;
+        tokio::select! {
+            answer = client.try_send(crate::client::get("http://slow:9080/")) => panic!("{answer:?}"),
+            () = crate::eventually("the app has the request", async || {
+                (app.seen().len() == index + 1).then_some(())
+            }) => {}
+        }
         drop(client);
         crate::eventually("the app's request is over", async || {
             (gone.load(Ordering::Relaxed) == index + 1).then_some(())

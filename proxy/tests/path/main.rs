@@ -1,5 +1,5 @@
 //! The request path end to end: real sockets, real TLS, whole proxies in this process, apps and clients around them.
-#![allow(clippy::unwrap_used, unreachable_pub, clippy::disallowed_types)]
+#![allow(clippy::unwrap_used, unreachable_pub, clippy::disallowed_types, clippy::type_complexity)]
 
 mod app;
 mod authority;
@@ -11,9 +11,11 @@ mod bodies;
 mod discovery;
 mod draining;
 mod http;
+mod instructions;
 mod limits;
 mod mtls;
 mod pooling;
+mod process;
 mod retries;
 mod tcp;
 mod timeouts;

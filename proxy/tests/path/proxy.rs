@@ -20,7 +20,6 @@ pub struct Proxy {
     pub outbound: SocketAddr,
     pub listen: SocketAddr,
     pub identity: Arc<IdentityCell>,
-    pub telemetry: Arc<Telemetry>,
     pub phase: watch::Sender<Phase>,
     publisher: std::sync::Mutex<Publisher>,
     threads: Vec<std::thread::JoinHandle<()>>,
@@ -77,7 +76,7 @@ impl Proxy {
             plans,
             identity: Arc::clone(&identity),
             discovery: discovery.unwrap_or_else(|| Arc::new(Complete)),
-            telemetry: Arc::clone(&telemetry),
+            telemetry,
             engine,
             settings,
             app_side: vec![outbound, listen],
@@ -95,7 +94,7 @@ impl Proxy {
         };
         let threads = doors.into_iter().enumerate().map(start).collect();
         let publisher = std::sync::Mutex::new(publisher);
-        let proxy = Self { inbound, outbound, listen, identity, telemetry, phase, publisher, threads, log };
+        let proxy = Self { inbound, outbound, listen, identity, phase, publisher, threads, log };
         if let Some(snapshot) = snapshot {
             proxy.publish(&snapshot);
         }
