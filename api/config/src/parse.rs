@@ -223,6 +223,8 @@ fn stand_in(root: &Cursor<'_>, meta: Meta, broken: Option<&Any>) -> Option<Any> 
     // Its problems are reported already.
     let silent = Log::new("");
     match (meta.id.kind, broken) {
+        // What of it can be read is nearer to what was meant than the defaults are.
+        (Kind::Mesh, Some(any @ Any::Mesh(_))) => Some(any.clone()),
         (Kind::PeerAuthentication, _) => {
             let closed = kind::peer_authentication::closed(&root.with_log(&silent))?;
             Some(Any::PeerAuthentication(Arc::new(Object::new(meta, closed))))

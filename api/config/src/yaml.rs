@@ -78,6 +78,9 @@ pub(crate) struct Document {
 /// Nodes of one file, those counted that aliases stand for: a guard against aliases of aliases of aliases.
 const NODES_MAX: usize = 1_000_000;
 
+/// Collections inside each other, those counted that aliases stand for: readers of a tree recurse.
+const DEPTH_MAX: usize = 512;
+
 /// All documents of a text, empty ones left out. A broken one does not hide those after the next `---`.
 pub(crate) fn documents(text: &str) -> Vec<Document> {
     let options = options! { emit_comments: false };
@@ -170,10 +173,15 @@ impl Builder {
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Alias(anchor) => match self.anchors.get(&anchor) {
                 Some(node) => {
-                    self.nodes += size(node);
-                    let node = Node { at, value: node.value.clone() };
+                    let (size, depth) = extent(node);
+                    let value = node.value.clone();
+                    self.nodes += size;
                     self.bounded(at)?;
-                    self.place(node, 0)
+                    if self.open.len() + depth > DEPTH_MAX {
+                        let reason = format!("more than {DEPTH_MAX} collections inside each other, by aliases");
+                        return Err(syntax(at, reason, "write it flatter"));
+                    }
+                    self.place(Node { at, value }, 0)
                 }
                 None => Err(syntax(at, "this alias lies inside the node that it names".into(), "write the value out")),
             },
@@ -309,12 +317,17 @@ fn syntax(at: Position, reason: String, remedy: &str) -> Fault {
     Fault { at, kind: FaultKind::Syntax, reason, remedy: remedy.to_owned() }
 }
 
-fn size(node: &Node) -> usize {
-    match &node.value {
-        Value::List(nodes) => 1 + nodes.iter().map(size).sum::<usize>(),
-        Value::Map(entries) => 1 + entries.iter().map(|entry| size(&entry.node)).sum::<usize>(),
-        _ => 1,
-    }
+/// How many nodes there are, and how many lie inside each other.
+fn extent(node: &Node) -> (usize, usize) {
+    let nested = |nodes: &mut dyn Iterator<Item = &Node>| {
+        nodes.map(extent).fold((1, 0), |(size, depth), (own, below)| (size + own, depth.max(below)))
+    };
+    let (size, below) = match &node.value {
+        Value::List(nodes) => nested(&mut nodes.iter()),
+        Value::Map(entries) => nested(&mut entries.iter().map(|entry| &entry.node)),
+        _ => (1, 0),
+    };
+    (size, below + 1)
 }
 
 #[cfg(test)]

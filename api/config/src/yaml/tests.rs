@@ -96,3 +96,16 @@ fn aliases_of_aliases_are_bounded() {
     let got = documents(&text);
     assert!(got[0].faults[0].reason.starts_with("more than 1000000 values"), "{:?}", got[0].faults);
 }
+
+/// Dropping and reading a tree recurse, so a short file must not make a tree as deep as the stack.
+#[test]
+fn aliases_do_not_nest_without_bound() {
+    let nest = |inner: &str| format!("{}{inner}{}", "[".repeat(200), "]".repeat(200));
+    let mut text = format!("a0: &a0 {}\n", nest("x"));
+    for n in 1..50 {
+        let inner = nest(&format!("*a{}", n - 1));
+        text += &format!("a{n}: &a{n} {inner}\n");
+    }
+    let got = documents(&text);
+    assert_eq!(got[0].faults[0].reason, "more than 512 collections inside each other, by aliases");
+}
