@@ -40,7 +40,7 @@ pub async fn serve(
     }
     let (mut exchange, asked) = Exchange::begin(connection, request);
     let outcome = match asked {
-        Ok(asked) => forward(&mut exchange, asked).await,
+        Ok(mut asked) => forward(&mut exchange, &mut asked).await,
         Err(refusal) => Err(refusal),
     };
     Ok(match outcome {
@@ -49,7 +49,7 @@ pub async fn serve(
     })
 }
 
-async fn forward(exchange: &mut Exchange, mut asked: Asked) -> Result<Answered, Refusal> {
+async fn forward(exchange: &mut Exchange, asked: &mut Asked) -> Result<Answered, Refusal> {
     let upgrade = if asked.upgrade.is_some() { HopByHop::KeepUpgrade } else { HopByHop::Strip };
     strip_hop_by_hop(&mut asked.head.headers, upgrade);
     forwarded::stamp(&mut asked.head.headers, &exchange.connection, asked.head.scheme);
@@ -60,25 +60,26 @@ async fn forward(exchange: &mut Exchange, mut asked: Asked) -> Result<Answered, 
 }
 
 /// To the workload's own app.
-async fn inbound(exchange: &mut Exchange, mut asked: Asked) -> Result<Answered, Refusal> {
+async fn inbound(exchange: &mut Exchange, asked: &mut Asked) -> Result<Answered, Refusal> {
     let connection = Rc::clone(&exchange.connection);
     let record = &mut exchange.record;
     let Received { port, service } = receive(&connection, &record.plan, &asked.head.authority)?;
     record.service = Some(service);
     record.target = Target::Inbound(Arc::clone(&port));
     let mut workload = port.filters.start();
-    let answered = match workload.request(&connection.worker.runner, &mut asked.head, record).await? {
+    let mut answered = match workload.request(&connection.worker.runner, &mut asked.head, record).await? {
         Flow::Reply(reply) => Answered::of_filter(reply),
         Flow::Continue => {
             let backend = connection.worker.upstreams.app(port.app, &port.cluster);
             upstream(exchange, asked, To { backend, timeout: None, retry: None, attempts: Attempts::Untold }).await?
         }
     };
-    backwards(exchange, workload, answered).await
+    backwards(exchange, &mut workload, &mut answered).await?;
+    Ok(answered)
 }
 
 /// From the workload's own app to a service.
-async fn outbound(exchange: &mut Exchange, mut asked: Asked) -> Result<Answered, Refusal> {
+async fn outbound(exchange: &mut Exchange, asked: &mut Asked) -> Result<Answered, Refusal> {
     let connection = Rc::clone(&exchange.connection);
     let record = &mut exchange.record;
     let (service, port) = match locate(&connection, &mut record.plan, &asked.head.authority).await? {
@@ -92,7 +93,7 @@ async fn outbound(exchange: &mut Exchange, mut asked: Asked) -> Result<Answered,
     let Chosen { route, matched } = chosen;
     record.route = Some(Arc::clone(route));
     let mut chain = route.filters.start();
-    let answered = match chain.request(&connection.worker.runner, &mut asked.head, record).await? {
+    let mut answered = match chain.request(&connection.worker.runner, &mut asked.head, record).await? {
         Flow::Reply(reply) => Answered::of_filter(reply),
         Flow::Continue => match &route.action {
             Action::Redirect(redirect) => Answered::of_route(redirect.answer(&asked.head, matched, port), route),
@@ -100,13 +101,14 @@ async fn outbound(exchange: &mut Exchange, mut asked: Asked) -> Result<Answered,
             Action::Forward(forward) => destination(exchange, asked, chosen, forward, chain.pick()).await?,
         },
     };
-    backwards(exchange, chain, answered).await
+    backwards(exchange, &mut chain, &mut answered).await?;
+    Ok(answered)
 }
 
 /// To one of the route's destinations: the one that a filter picked, else one drawn by weight.
 async fn destination(
     exchange: &mut Exchange,
-    mut asked: Asked,
+    asked: &mut Asked,
     Chosen { route, matched }: Chosen<'_>,
     forward: &Forward,
     pick: Option<&str>,
@@ -123,7 +125,7 @@ async fn destination(
     let record = &mut exchange.record;
     record.target = Target::Backend(Arc::clone(backend));
     let mut chain = destination.filters.start();
-    let answered = match chain.request(&worker.runner, &mut asked.head, record).await? {
+    let mut answered = match chain.request(&worker.runner, &mut asked.head, record).await? {
         Flow::Reply(reply) => Answered::of_filter(reply),
         Flow::Continue => {
             apply_request(&route.request_headers, &mut asked.head);
@@ -143,13 +145,14 @@ async fn destination(
             answered
         }
     };
-    backwards(exchange, chain, answered).await
+    backwards(exchange, &mut chain, &mut answered).await?;
+    Ok(answered)
 }
 
 /// To a host outside the mesh, as it is.
 async fn passthrough(
     exchange: &mut Exchange,
-    asked: Asked,
+    asked: &mut Asked,
     place: Place,
     facts: Arc<ServiceFacts>,
 ) -> Result<Answered, Refusal> {
@@ -174,17 +177,17 @@ struct To<'a> {
     attempts: Attempts,
 }
 
-async fn upstream(exchange: &mut Exchange, asked: Asked, to: To<'_>) -> Result<Answered, Refusal> {
+async fn upstream(exchange: &mut Exchange, asked: &mut Asked, to: To<'_>) -> Result<Answered, Refusal> {
     let To { backend, timeout, retry, attempts } = to;
-    let protocol = protocol(&asked, backend.policy.upgrade);
+    let protocol = protocol(asked, backend.policy.upgrade);
     let call = Call { backend: &backend, protocol, retry, attempts, timeout };
     let messages = (exchange.record.request.kind == Kind::Grpc).then(Messages::default);
-    exchange.source = Source::of(asked.body, call.keep(), messages);
+    exchange.source = asked.body.take().and_then(|body| Source::of(body, call.keep(), messages));
     let worker = Rc::clone(&exchange.connection.worker);
     let source = exchange.source.clone();
     let Answer { mut response, lease, deadline } =
-        send(&worker, call, asked.head, source, &mut exchange.record).await?;
-    let switching = match (response.status(), asked.upgrade) {
+        send(&worker, call, asked.take_head(), source, &mut exchange.record).await?;
+    let switching = match (response.status(), asked.upgrade.take()) {
         (StatusCode::SWITCHING_PROTOCOLS, Some(client)) => Some((client, hyper::upgrade::on(&mut response))),
         (StatusCode::SWITCHING_PROTOCOLS, None) => {
             let reason = "it switched protocols without being asked".to_owned();
@@ -225,13 +228,13 @@ fn timeout(route: Option<Duration>, headers: &HeaderMap, kind: Kind) -> Option<D
 }
 
 /// The response through the filters that its request went through.
-async fn backwards(exchange: &mut Exchange, mut chain: Chain, mut answered: Answered) -> Result<Answered, Refusal> {
+async fn backwards(exchange: &mut Exchange, chain: &mut Chain, answered: &mut Answered) -> Result<(), Refusal> {
     let worker = Rc::clone(&exchange.connection.worker);
     let replaced = chain.response(&worker.runner, &mut answered.parts, &mut exchange.record).await?;
     if let Some(body) = replaced {
         answered.replace_body(body);
     }
-    Ok(answered)
+    Ok(())
 }
 
 const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");

@@ -16,10 +16,11 @@ use hyper::upgrade::OnUpgrade;
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
-/// A request taken apart.
+/// A request taken apart. Borrowed from step to step: it is large, and each step by value would hold it once more.
 pub struct Asked {
     pub head: Head,
-    pub body: Incoming,
+    /// `None` once it is on its way.
+    pub body: Option<Incoming>,
     pub version: Version,
     /// The client asks to go on with another protocol on this connection.
     pub upgrade: Option<OnUpgrade>,
@@ -49,6 +50,14 @@ pub enum End {
     Broken,
 }
 
+impl Asked {
+    /// The head as it goes out; its headers move.
+    pub fn take_head(&mut self) -> Head {
+        let headers = std::mem::take(&mut self.head.headers);
+        Head { headers, ..self.head.clone() }
+    }
+}
+
 impl Exchange {
     pub fn begin(connection: Rc<Connection>, request: Request<Incoming>) -> (Self, Result<Asked, Refusal>) {
         let (parts, body) = request.into_parts();
@@ -59,7 +68,7 @@ impl Exchange {
                 let make = || connection.worker.random.request_id();
                 let request_id = forwarded::request_id(&mut head.headers, make);
                 let facts = facts(&head, version, request_id);
-                (Ok(Asked { head, body, version, upgrade }), facts)
+                (Ok(Asked { head, body: Some(body), version, upgrade }), facts)
             }
             Err(invalid) => (Err(bad_request(&invalid)), unknown_facts(method, version, HeaderValue::from_static(""))),
         };
