@@ -167,3 +167,19 @@ spec:
     assert!(problem.reason.contains("reviews.default.svc.cluster.local"), "{problem}");
     assert!(problem.reason.contains("subset v1"), "{problem}");
 }
+
+/// What the demo and the guides show must be what `weft check` likes.
+#[test]
+fn the_examples_have_no_problems() {
+    let examples = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let mut folders = 0;
+    for example in std::fs::read_dir(examples).unwrap() {
+        let Ok(mesh) = std::fs::read_dir(example.unwrap().path().join("mesh")) else { continue };
+        let yaml = mesh.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "yaml"));
+        let files: Vec<_> =
+            yaml.map(|path| SourceFile::new(path.to_string_lossy(), std::fs::read(&path).unwrap())).collect();
+        assert_eq!(check(&files), []);
+        folders += usize::from(!files.is_empty());
+    }
+    assert!(folders > 0, "no example has a folder mesh");
+}

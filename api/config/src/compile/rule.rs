@@ -31,7 +31,9 @@ pub(super) fn service(view: &View, host: &Host, seen: &Seen, policies: &mut Poli
             // Who may: in the service's namespace for all callers, elsewhere for callers of its own only.
             let own = object.meta.namespace();
             routes.allowed = own == namespace || own == view.caller.namespace;
-            routes.rules()
+            let rules = routes.rules();
+            // No route of it is for this caller: Istio discards the whole VirtualService there.
+            if rules.is_empty() { defaults(view, host, seen, &[], "") } else { rules }
         }
         None => defaults(view, host, seen, &[], ""),
     };

@@ -162,11 +162,12 @@ impl Index {
         (ports, export_to): (Vec<Port>, ExportTo),
         (addresses, backing): (Vec<Host>, Backing),
     ) {
+        // An address means one host: the oldest that claims it.
+        let mut claimed =
+            |address: &Host| *self.addresses.entry(address.clone()).or_insert_with(|| host.clone()) == host;
+        let addresses: Vec<Host> = addresses.into_iter().filter(|address| claimed(address)).collect();
         let hash = digest(&(&host, &meta.id, &ports, &addresses, &backing));
         let declared = Arc::new(Declared { hash, host, meta: meta.clone(), ports, export_to, addresses, backing });
-        for address in &declared.addresses {
-            self.addresses.entry(address.clone()).or_insert_with(|| declared.host.clone());
-        }
         if let Backing::Workloads(entries) = &declared.backing {
             for entry in entries {
                 self.memberships.entry(identity::name(entry)).or_default().push(declared.clone());
