@@ -3,7 +3,7 @@
 //! It knows the order in which parts start and stop, and nothing of what they do.
 
 use crate::artifacts::{Artifacts, ArtifactsOptions};
-use crate::ca::{self, Authority, AuthorityOptions, Refreshed};
+use crate::ca::{self, Authority, Refreshed};
 use crate::source::{FileSet, Folder, Interest, Source};
 use crate::state::{Lock, StateFolder};
 use crate::status::Metrics;
@@ -123,8 +123,7 @@ pub fn create_token(options: &TokenOptions) -> anyhow::Result<String> {
 pub fn rotate_root(options: &RotateOptions) -> anyhow::Result<String> {
     let path = options.state.clone().unwrap_or_else(StateFolder::default_path);
     let (folder, now) = (StateFolder::open(&path)?, ca::seconds(SystemTime::now()));
-    let authority = AuthorityOptions { svid_life: options.svid_life, ..AuthorityOptions::default() };
-    let signs_from = ca::rotate(&folder, &authority, now)?;
+    let signs_from = ca::rotate(&folder, now)?;
     Ok(format!("proxies are told of the new root now; it signs in {:?}", Duration::from_secs(signs_from - now)))
 }
 

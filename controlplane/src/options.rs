@@ -82,9 +82,6 @@ pub struct RotateOptions {
     /// The control plane's state folder [default: $XDG_STATE_HOME/weft/controlplane]
     #[arg(long, value_name = "DIR", env = "WEFT_CONTROLPLANE_STATE")]
     pub state: Option<PathBuf>,
-    /// As the control plane was started with
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
-    pub svid_life: Duration,
 }
 
 impl Options {

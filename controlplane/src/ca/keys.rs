@@ -14,6 +14,8 @@ pub type Seconds = u64;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Keys {
     pub(super) trust_domain: String,
+    /// Of the SVIDs that are given out: how long a new root is believed before it signs.
+    pub(super) svid_life: Seconds,
     /// In the order in which they were added.
     pub(super) roots: Vec<Turn<Root>>,
     pub(super) signers: Vec<Turn<Signer>>,
@@ -59,11 +61,12 @@ impl std::fmt::Debug for Signer {
 }
 
 impl Keys {
-    /// The next root and signer: believed from now on, signing after `overlap`, when every SVID that was given out
+    /// The next root and signer: believed from now on, signing after the life of an SVID, when every one that was given out
     /// before, without the new root, has expired. The old ones are believed until all they signed has expired.
-    pub(super) fn rotate(&mut self, root: Root, signer: Signer, now: Seconds, overlap: Duration) {
-        let signs_from = now + overlap.as_secs().max(1);
-        let dropped_at = signs_from + overlap.as_secs().max(1) + GRACE;
+    pub(super) fn rotate(&mut self, root: Root, signer: Signer, now: Seconds) {
+        let overlap = self.svid_life.max(1);
+        let signs_from = now + overlap;
+        let dropped_at = signs_from + overlap + GRACE;
         add(&mut self.roots, root, signs_from, dropped_at);
         add(&mut self.signers, signer, signs_from, dropped_at);
     }
@@ -133,10 +136,11 @@ mod tests {
         let first = |key| Turn { signs_from: 100, dropped_at: None, key };
         let mut keys = Keys {
             trust_domain: "cluster.local".to_owned(),
+            svid_life: 20,
             roots: vec![first(root("a", 10_000))],
             signers: vec![Turn { signs_from: 100, dropped_at: None, key: signer("a") }],
         };
-        keys.rotate(root("b", 20_000), signer("b"), 1000, Duration::from_secs(20));
+        keys.rotate(root("b", 20_000), signer("b"), 1000);
         let cases = [
             (999, "a", vec!["a", "b"]),
             (1019, "a", vec!["a", "b"]),
@@ -162,7 +166,7 @@ mod tests {
     fn an_own_root_is_due_before_it_expires_and_a_given_one_never() {
         let turn = |given| Turn { signs_from: 0, dropped_at: None, key: Root { given, ..root("a", 1000) } };
         for (given, now, due) in [(false, 799, false), (false, 801, true), (true, 999, false)] {
-            let keys = Keys { trust_domain: String::new(), roots: vec![turn(given)], signers: vec![] };
+            let keys = Keys { trust_domain: String::new(), svid_life: 20, roots: vec![turn(given)], signers: vec![] };
             assert_eq!(keys.due(now, Duration::from_secs(1000)), due, "given {given}, at {now}");
         }
     }

@@ -64,6 +64,8 @@ pub enum CaError {
     Request(String),
     #[error("{path}: {reason}")]
     Given { path: PathBuf, reason: String },
+    #[error("there is no CA in {path} yet; give the control plane's folder with --state")]
+    NoKeys { path: PathBuf },
     #[error("the CA was given with --ca-cert; to change it, start the control plane with the new files")]
     NotOurs,
 }
@@ -77,6 +79,7 @@ impl Authority {
             Some(keys) => keys.clone(),
             None => create(&options, now)?,
         };
+        keys.svid_life = options.svid_life.as_secs();
         adopt_given(&mut keys, &options, now)?;
         if before.as_ref() != Some(&keys) {
             save(folder, &keys)?;
@@ -106,7 +109,7 @@ impl Authority {
         self.change(now, |keys| {
             if rotate {
                 let root = certificate::new_root(now, self.options.root_life)?;
-                keys.rotate(root, issuing::new_signer()?, now, self.options.svid_life);
+                keys.rotate(root, issuing::new_signer()?, now);
                 tracing::info!("the root of the mesh is due for a change: proxies learn the next one now");
             }
             Ok(())
@@ -140,17 +143,17 @@ impl Authority {
 }
 
 /// `weft ca rotate`: the running control plane sees the file change. Gives the moment from which the new root signs.
-pub fn rotate(folder: &StateFolder, options: &AuthorityOptions, now: Seconds) -> Result<Seconds, CaError> {
+pub fn rotate(folder: &StateFolder, now: Seconds) -> Result<Seconds, CaError> {
     let _lock = folder.lock_changes()?;
-    let mut keys = match load(folder)? {
-        Some(keys) => keys,
-        None => create(options, now)?,
+    let options = AuthorityOptions::default();
+    let Some(mut keys) = load(folder)? else {
+        return Err(CaError::NoKeys { path: folder.path().to_owned() });
     };
     if keys.roots.last().is_some_and(|turn| turn.key.given) {
         return Err(CaError::NotOurs);
     }
     let root = certificate::new_root(now, options.root_life)?;
-    keys.rotate(root, issuing::new_signer()?, now, options.svid_life);
+    keys.rotate(root, issuing::new_signer()?, now);
     save(folder, &keys)?;
     Ok(keys.roots.last().map_or(now, |turn| turn.signs_from))
 }
@@ -200,6 +203,7 @@ fn create(options: &AuthorityOptions, now: Seconds) -> Result<Keys, CaError> {
     };
     Ok(Keys {
         trust_domain: TRUST_DOMAIN.to_owned(),
+        svid_life: options.svid_life.as_secs(),
         roots: vec![Turn { signs_from: now, dropped_at: None, key: root }],
         signers: vec![Turn { signs_from: now, dropped_at: None, key: issuing::new_signer()? }],
     })
@@ -213,7 +217,7 @@ fn adopt_given(keys: &mut Keys, options: &AuthorityOptions, now: Seconds) -> Res
         return Ok(());
     }
     let signer: Signer = issuing::new_signer()?;
-    keys.rotate(root, signer, now, options.svid_life);
+    keys.rotate(root, signer, now);
     Ok(())
 }
 

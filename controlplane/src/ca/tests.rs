@@ -84,7 +84,7 @@ fn while_the_root_changes_every_svid_can_be_verified() {
     let authority = Authority::open(&folder, options(), NOW).unwrap();
     let old_trust = authority.issuing().trust().clone();
     let old_svid = svid_from(&authority.issuing(), NOW + 9);
-    let signs_from = rotate(&folder, &options(), NOW + 10).unwrap();
+    let signs_from = rotate(&folder, NOW + 10).unwrap();
     assert_eq!(signs_from, NOW + 30);
     assert_eq!(authority.refresh(NOW + 10).unwrap(), Refreshed::Changed);
     assert_eq!(authority.refresh(NOW + 11).unwrap(), Refreshed::Same);
@@ -149,7 +149,7 @@ mod given {
         verify(&chain, &issuing.trust().roots, NOW).unwrap();
         let serving = issuing.serving(NOW).unwrap();
         assert_eq!((serving.chain.len(), serving.chain.last()), (3, issuing.trust().roots.first()));
-        assert!(matches!(rotate(&folder, &options, NOW), Err(CaError::NotOurs)));
+        assert!(matches!(rotate(&folder, NOW), Err(CaError::NotOurs)));
     }
 
     #[test]

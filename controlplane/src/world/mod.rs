@@ -11,6 +11,7 @@ mod event;
 mod joined;
 mod proxy;
 mod report;
+mod streams;
 mod tellings;
 mod wanted;
 
@@ -204,78 +205,6 @@ impl Loop {
         }
     }
 
-    fn hello(&mut self, joining: Joining) {
-        let (stream, workload) = (joining.stream, joining.workload.clone());
-        if self.joined.join(&workload, joining.inbound) == Change::Some {
-            self.peers_changed();
-        }
-        let older: Vec<StreamId> =
-            self.proxies.values().filter(|proxy| proxy.workload == workload).map(|proxy| proxy.stream).collect();
-        for older in older {
-            self.close(older, Status::aborted(format!("a newer stream of {workload} took the place of this one")));
-        }
-        tracing::info!(%workload, version = joining.version, remote = %joining.remote, "proxy connected");
-        self.around.metrics.triggered(Trigger::Proxy);
-        self.proxies.insert(stream, Proxy::new(joining));
-        self.mark(stream);
-    }
-
-    fn subscribe(
-        &mut self,
-        stream: StreamId,
-        add: BTreeSet<weft_snapshot::Host>,
-        remove: &BTreeSet<weft_snapshot::Host>,
-    ) {
-        let Some(proxy) = self.proxies.get_mut(&stream) else { return };
-        proxy.asked.retain(|host| !remove.contains(host));
-        proxy.asked.extend(add);
-        if proxy.asked.len() > SUBSCRIPTIONS_MAX {
-            let refusal = format!("a proxy may ask for {SUBSCRIPTIONS_MAX} hosts at most");
-            return self.close(stream, Status::resource_exhausted(refusal));
-        }
-        self.mark(stream);
-    }
-
-    fn ack(&mut self, stream: StreamId, revision: &str, now: Instant) {
-        let Some(proxy) = self.proxies.get_mut(&stream) else { return };
-        let behind = proxy.behind;
-        match proxy.ack(revision, now) {
-            Answer::Expected(_) => {
-                let settled = behind.filter(|_| proxy.behind.is_none());
-                self.around.metrics.acked(settled.map(|since| now.saturating_duration_since(since)));
-            }
-            Answer::Unexpected => self.confused(stream, revision),
-        }
-    }
-
-    fn nack(&mut self, stream: StreamId, revision: String, problems: Vec<String>, now: Instant) {
-        let Some(proxy) = self.proxies.get_mut(&stream) else { return };
-        tracing::warn!(workload = %proxy.workload, revision, ?problems, "proxy refused an update and runs on as it was");
-        match proxy.nack(revision.clone(), problems, now) {
-            Answer::Expected(_) => self.around.metrics.nacked(),
-            Answer::Unexpected => self.confused(stream, &revision),
-        }
-    }
-
-    fn confused(&mut self, stream: StreamId, revision: &str) {
-        let what = format!("no update to revision {revision:?} is under way; connect again and say what you hold");
-        self.close(stream, Status::failed_precondition(what));
-    }
-
-    fn leaving(&mut self, stream: StreamId) {
-        let Some(proxy) = self.proxies.get(&stream) else { return };
-        tracing::info!(workload = %proxy.workload, "proxy is leaving; callers send it nothing new");
-        if self.joined.leave(&proxy.workload) == Change::Some {
-            self.peers_changed();
-        }
-    }
-
-    fn gone(&mut self, stream: StreamId) {
-        if let Some(proxy) = self.proxies.remove(&stream) {
-            tracing::info!(workload = %proxy.workload, "stream ended; the workload stays in the mesh");
-        }
-    }
-
     /// Workloads whose WorkloadEntry went away and stayed away.
     fn forget(&mut self, now: Instant) {
         let world = self.adoption.newest().clone();
@@ -348,46 +277,6 @@ impl Loop {
                 }
             };
         }
-    }
-
-    /// A workload without a WorkloadEntry: it may be in a world that is not taken in yet, or its file is being renamed.
-    fn unknown(&mut self, stream: StreamId, unknown: &weft_config::UnknownWorkload) {
-        if self.joined.has(&unknown.0) {
-            self.mark(stream);
-        } else {
-            self.close(stream, Status::not_found(unknown.to_string()));
-        }
-    }
-
-    fn send_next(&mut self, stream: StreamId, now: Instant) {
-        let Some(proxy) = self.proxies.get_mut(&stream) else { return };
-        let Some(mut update) = proxy.next_update(now) else { return };
-        let payload = snapshot_payload(&proxy.workload, &update.revision);
-        update.signature = self.around.authority.issuing().sign(&payload);
-        tracing::debug!(
-            workload = %proxy.workload, revision = update.revision, set = update.set.len(), removed = update.removed.len(),
-            "update"
-        );
-        let message = proto::FromControlPlane { message: Some(proto::from_control_plane::Message::Update(update)) };
-        self.around.metrics.pushed(message.encoded_len(), now.elapsed());
-        if proxy.line.outbox.try_send(Ok(message)).is_err() {
-            // It takes nothing, or is gone.
-            self.proxies.remove(&stream);
-        }
-    }
-
-    fn close(&mut self, stream: StreamId, status: Status) {
-        let Some(proxy) = self.proxies.remove(&stream) else { return };
-        tracing::warn!(workload = %proxy.workload, reason = status.message(), "stream closed");
-        // A full outbox closes without a reason.
-        let _ = proxy.line.outbox.try_send(Err(status));
-    }
-
-    /// What is named by a snapshot of this identity's proxies, and nothing else.
-    fn may_fetch(&self, identity: &SpiffeId, artifact: &Digest) -> Option<Artifact> {
-        let named = |proxy: &Proxy| proxy.tellings().any(|telling| telling.artifacts.contains(artifact));
-        let granted = self.proxies.values().any(|proxy| proxy.identity == *identity && named(proxy));
-        if granted { self.facts.artifacts.get(artifact).cloned() } else { None }
     }
 
     fn stop(mut self) {

@@ -115,7 +115,10 @@ impl Proxy {
         if !again || !news {
             return None;
         }
-        let update = target.update_from(&self.has);
+        // What was refused once is sent whole, whatever the proxy holds: perhaps that was what it minded.
+        let refused = self.refused.as_ref().is_some_and(|refused| refused.revision == target.revision);
+        let nothing = Holding::default();
+        let update = target.update_from(if refused { &nothing } else { self.has.holding() });
         self.first = First::Sent;
         self.flight = Some(Flight { telling: target, sent: now });
         Some(update)

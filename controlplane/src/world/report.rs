@@ -78,7 +78,8 @@ impl Loop {
         let filters = world.filter_problems(&facts);
         let filters = filters.iter().map(of_config);
         let files = self.files.problems.iter().map(of_file);
-        files.chain(config).chain(filters).chain(self.facts.problems().map(of_filter)).collect()
+        let proxies = self.proxies.values().filter(|_| !self.facts.policies.is_empty()).filter_map(no_compiler);
+        files.chain(config).chain(filters).chain(self.facts.problems().map(of_filter)).chain(proxies).collect()
     }
 
     fn filter(&self, name: &str, filter: &FilterStatus) -> FilterLine {
@@ -174,6 +175,22 @@ fn of_file(problem: &FileProblem) -> ProblemLine {
         remedy: problem.remedy.to_owned(),
         ..ProblemLine::default()
     }
+}
+
+/// A sidecar of another build: what is compiled here, it cannot load.
+fn no_compiler(proxy: &Proxy) -> Option<ProblemLine> {
+    let ours = weft_filter_host::artifact_key();
+    (proxy.artifact_key != ours).then(|| ProblemLine {
+        code: "NoCompiler".to_owned(),
+        severity: "error".to_owned(),
+        object: format!("sidecar {}", proxy.workload),
+        reason: format!(
+            "it loads filters compiled for {:?}, and this control plane compiles for {ours:?}",
+            proxy.artifact_key
+        ),
+        remedy: "run the same version of Weft there; until then its filters fail by their failurePolicy".to_owned(),
+        ..ProblemLine::default()
+    })
 }
 
 fn of_filter(problem: &FilterProblem) -> ProblemLine {

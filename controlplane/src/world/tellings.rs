@@ -2,7 +2,6 @@
 //!
 //! It does not know proxies; it gets questions (viewpoints) and gives answers, on all cores, off the reactor.
 
-use super::proxy::Has;
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -30,8 +29,8 @@ impl Telling {
         Self { revision: ledger.revision(), holding: ledger.holding(), ledger, artifacts }
     }
 
-    pub(super) fn update_from(&self, has: &Has) -> proto::Update {
-        self.ledger.update_from(has.holding())
+    pub(super) fn update_from(&self, held: &Holding) -> proto::Update {
+        self.ledger.update_from(held)
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -121,7 +121,7 @@ async fn a_root_changes_and_nobody_is_cut_off() {
     let kept = Kept::join(running.stream, &mesh.token("default/reviews"), "default/reviews-v1").await.unwrap();
     let mut sidecar = kept.connect(running.stream, &["ratings"]).await.unwrap();
     let old = sidecar.update().await.trust().unwrap().clone();
-    rotate_root(&RotateOptions { state: Some(mesh.state()), svid_life: life }).unwrap();
+    rotate_root(&RotateOptions { state: Some(mesh.state()) }).unwrap();
     let both = sidecar.until("two roots", |snapshot| snapshot.trust().unwrap().roots.len() == 2).await;
     let both = both.trust().unwrap().clone();
     assert_eq!((&both.roots[0], both.signers.len()), (&old.roots[0], 2));
