@@ -94,6 +94,7 @@ impl PolicyFact {
         FilterFact {
             component: Some(self.component),
             artifact: self.artifacts.get(key).copied(),
+            config: Some(self.config.clone()),
             manifest: Some(ManifestFact {
                 upstreams: self.manifest.upstreams.clone(),
                 callouts: Vec::new(),

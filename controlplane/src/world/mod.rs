@@ -13,11 +13,10 @@ mod proxy;
 mod report;
 mod streams;
 mod tellings;
-mod wanted;
 
 pub(crate) use event::{Event, Joining, Line, StreamId};
 
-use crate::artifacts::{Artifact, Artifacts, Facts};
+use crate::artifacts::{Artifacts, Facts, Wanted};
 use crate::ca::{self, Authority, Seconds};
 use crate::source::FileSet;
 use crate::state::{StateError, StateFolder};
@@ -25,8 +24,7 @@ use crate::status::{Metrics, Trigger};
 use adopt::Adoption;
 use arc_swap::ArcSwap;
 use joined::{Change, Joined};
-use prost::Message as _;
-use proxy::{Answer, Proxy};
+use proxy::Proxy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -34,8 +32,7 @@ use tellings::{Ground, Question, Tellings};
 use tokio::sync::mpsc;
 use tonic::Status;
 use weft_config::{FilterFacts, Peers, World};
-use weft_snapshot::{Digest, SpiffeId, Trust, WorkloadName};
-use weft_wire::{proto, snapshot_payload};
+use weft_snapshot::{Trust, WorkloadName};
 
 /// The newest world, for those who only ask who is a member.
 pub(crate) type WorldCell = Arc<ArcSwap<World>>;
@@ -167,7 +164,7 @@ impl Loop {
         self.around.metrics.configuration(&world);
         self.around.cell.store(world.clone());
         self.trust_domain(&world.mesh().trust_domain);
-        let wanted = self.around.artifacts.want(wanted::wanted(&world));
+        let wanted = self.around.artifacts.want(Wanted::of(&world));
         self.adoption.propose(world, wanted, now);
         self.forget(now);
     }

@@ -4,13 +4,14 @@
 use super::*;
 use crate::artifacts::ArtifactsOptions;
 use crate::ca::AuthorityOptions;
+use prost::Message as _;
 use std::fmt::Write;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use weft_config::SourceFile;
 use weft_filter_host::{Engine, EngineOptions};
 use weft_snapshot::Host;
-use weft_wire::Holding;
+use weft_wire::{Holding, proto};
 
 const MANY: usize = 1000;
 

@@ -1,11 +1,11 @@
 //! By difference: a change costs what it says, and nothing to those whom it does not concern.
 
+use crate::support::process::Process;
 use crate::support::sidecar::{Kept, Sidecar};
 use crate::support::{Mesh, service, virtual_service};
 use prost::Message as _;
 use std::net::SocketAddr;
-use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const SERVICES: usize = 1000;
 
@@ -51,50 +51,19 @@ async fn a_changed_rule_costs_its_users_little_and_others_nothing() {
     running.stop().await;
 }
 
-/// The control plane as a process, so that it can be killed: when it is dropped, as `kill -9` does.
-struct Process(Child);
-
-impl Process {
-    fn start(mesh: &Mesh) -> (Self, SocketAddr) {
-        let ports = mesh.path().join("ports.json");
-        let _ = std::fs::remove_file(&ports);
-        let child = Command::new(env!("CARGO_BIN_EXE_weft-controlplane"))
-            .args(["-f".as_ref(), mesh.folder().as_os_str(), "--state".as_ref(), mesh.state().as_os_str()])
-            .args(["--listen", "127.0.0.1:0", "--status", "127.0.0.1:0", "--log-level", "warn", "--ports-file"])
-            .arg(&ports)
-            .spawn();
-        let process = Self(child.unwrap());
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            if let Ok(text) = std::fs::read_to_string(&ports) {
-                let read: serde_json::Value = serde_json::from_str(&text).unwrap();
-                return (process, read["stream"].as_str().unwrap().parse().unwrap());
-            }
-            assert!(Instant::now() < deadline, "it never listened");
-            std::thread::yield_now();
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended by itself; the test says so elsewhere.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[tokio::test]
 async fn a_reconnect_after_a_kill_costs_next_to_nothing() {
     let mesh = Mesh::bookinfo();
     mesh.write("route.yaml", &virtual_service("reviews", "1"));
-    let (process, at) = Process::start(&mesh);
+    let process = Process::start(&mesh);
+    let at = process.stream;
     let _server = join(&mesh, at, "reviews", &[]).await;
     let mut sidecar = join(&mesh, at, "productpage", &["reviews", "ratings"]).await;
     sidecar.update().await;
     let kept = sidecar.kept.clone();
     drop(process);
-    let (process, at) = Process::start(&mesh);
+    let process = Process::start(&mesh);
+    let at = process.stream;
     let mut again = kept.clone().connect(at, &["reviews", "ratings"]).await.unwrap();
     let update = again.receive().await.unwrap();
     assert_eq!(update.base, kept.ledger.revision());
@@ -104,7 +73,8 @@ async fn a_reconnect_after_a_kill_costs_next_to_nothing() {
     // What changes while it is down arrives when it is back.
     drop(process);
     mesh.write("route.yaml", &virtual_service("reviews", "2"));
-    let (process, at) = Process::start(&mesh);
+    let process = Process::start(&mesh);
+    let at = process.stream;
     let mut later = kept.clone().connect(at, &["reviews", "ratings"]).await.unwrap();
     let update = later.receive().await.unwrap();
     assert_eq!(update.set.len(), 1, "the one service whose rule changed");

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod difference;
+mod filters;
 mod join;
 mod stream;
 mod support;

@@ -3,6 +3,7 @@
 //! The sidecars here only speak the stream; they serve no traffic.
 #![allow(dead_code, clippy::unwrap_used, reason = "each test file uses a part")]
 
+pub(crate) mod process;
 pub(crate) mod sidecar;
 
 use std::fs;
