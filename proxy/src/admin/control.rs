@@ -7,12 +7,15 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Name, kind, help, and labels with their values.
+type Family<'a> = (&'a str, &'a str, &'a str, &'a [(&'a str, u64)]);
+
 pub(super) fn metrics(status: &StatusCell) -> String {
     let (facts, traffic) = (status.load(), status.traffic());
     let connected = u64::from(matches!(facts.link, Link::Connected { .. }));
     let expires = facts.svid_expires.map_or(0, seconds);
     let mut text = String::new();
-    let families: [(&str, &str, &str, &[(&str, u64)]); 6] = [
+    let families: [Family<'_>; 6] = [
         ("weft_control_connected", "gauge", "1 while the stream of the control plane is open", &[("", connected)]),
         ("weft_control_received_bytes_total", "counter", "messages of the stream", &[("", traffic.received())]),
         ("weft_control_sent_bytes_total", "counter", "messages of the stream", &[("", traffic.sent())]),

@@ -56,7 +56,7 @@ pub(super) enum Link {
         late: proto::Subscribe,
         _task: Task,
     },
-    Up(Up),
+    Up(Box<Up>),
 }
 
 pub(super) struct Up {
@@ -257,7 +257,7 @@ impl Core {
                 self.status.change(|facts| {
                     facts.link = LinkFacts::Connected { address, since: SystemTime::now(), current: false };
                 });
-                self.link = Link::Up(Up { session, _task, since: Instant::now(), applying: None });
+                self.link = Link::Up(Box::new(Up { session, _task, since: Instant::now(), applying: None }));
                 if late != proto::Subscribe::default() {
                     self.send(from_proxy::Message::Subscribe(late));
                 }

@@ -62,7 +62,7 @@ pub(super) fn open(opening: Opening) -> Task {
 
 async fn run(opening: Opening) -> Result<(), String> {
     let (number, events, status) = (opening.number, opening.events.clone(), Arc::clone(&opening.status));
-    let (session, mut incoming) = greet(opening).await?;
+    let (session, mut incoming) = Box::pin(greet(opening)).await?;
     let say = words_of(session.address.clone());
     events.send(Event::Connected(session)).await.map_err(|_| STOPPING)?;
     while let Some(message) = incoming.message().await.map_err(&say)? {

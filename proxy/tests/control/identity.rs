@@ -60,7 +60,8 @@ fn who_must_not_be_believed_is_not() {
         ("a token that was used", None, own, refusal, "the token was used"),
         ("an SVID for somebody else", None, own, another, "gave the identity spiffe://mesh.test/ns/default/sa/ratings"),
     ];
-    let edits: [(&str, fn(&mut SignResponse, &Authority), &str); 7] = [
+    type Edit = fn(&mut SignResponse, &Authority);
+    let edits: [(&str, Edit, &str); 7] = [
         (
             "an SVID for another key",
             |answer, authority| {
