@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 /// One request as the app saw it.
@@ -26,6 +27,8 @@ pub struct Seen {
 pub struct App {
     pub address: SocketAddr,
     pub seen: Arc<Mutex<Vec<Seen>>>,
+    /// A request to `/held…` is answered when it gets a permit.
+    pub gate: Arc<Semaphore>,
     task: JoinHandle<()>,
 }
 
@@ -37,13 +40,16 @@ impl Drop for App {
 
 impl App {
     /// Answers 200 with its name as body and in `x-app`, on HTTP/1.1 and h2c. `/status/N` answers N, `/echo` the body,
-    /// `/seen` nothing but remembers; every request is remembered (at most 10,000).
+    /// `/held…` only with a permit of `gate`; every request is remembered (at most 10,000).
     pub async fn http(name: &str) -> Self {
         let name = name.to_owned();
-        Self::serve(move |stream, seen| {
-            let name = name.clone();
+        let gate = Arc::new(Semaphore::new(0));
+        let held = Arc::clone(&gate);
+        let mut app = Self::serve(move |stream, seen| {
+            let (name, held) = (name.clone(), Arc::clone(&held));
             async move {
-                let service = service_fn(move |request| answer(name.clone(), Arc::clone(&seen), request));
+                let service =
+                    service_fn(move |request| answer(name.clone(), (Arc::clone(&seen), Arc::clone(&held)), request));
                 let _ = if is_http2(&stream).await {
                     hyper::server::conn::http2::Builder::new(TokioExecutor::new())
                         .serve_connection(TokioIo::new(stream), service)
@@ -53,7 +59,9 @@ impl App {
                 };
             }
         })
-        .await
+        .await;
+        app.gate = gate;
+        app
     }
 
     /// Sends `greeting` first, then echoes; closes its side when the client does.
@@ -105,7 +113,7 @@ impl App {
                 while connections.try_join_next().is_some() {}
             }
         });
-        Self { address, seen, task }
+        Self { address, seen, gate: Arc::new(Semaphore::new(0)), task }
     }
 
     pub fn last_seen(&self) -> Seen {
@@ -123,21 +131,28 @@ async fn is_http2(stream: &TcpStream) -> bool {
     &prefix == b"PRI"
 }
 
+fn remember(seen: &Mutex<Vec<Seen>>, request: Seen) {
+    let mut seen = seen.lock().unwrap();
+    if seen.len() < 10_000 {
+        seen.push(request);
+    }
+}
+
 async fn answer(
     name: String,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    (seen, gate): (Arc<Mutex<Vec<Seen>>>, Arc<Semaphore>),
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let echo = path.starts_with("/echo");
+    let held = path.starts_with("/held");
     let status = path.strip_prefix("/status/").and_then(|status| status.parse().ok()).unwrap_or(200u16);
-    let mut log = seen.lock().unwrap();
-    if log.len() < 10_000 {
-        log.push(Seen { method: head.method.to_string(), path, headers: head.headers, body: body.clone() });
+    remember(&seen, Seen { method: head.method.to_string(), path, headers: head.headers, body: body.clone() });
+    if held {
+        gate.acquire().await.expect("the gate is never closed").forget();
     }
-    drop(log);
     let answer = if echo { body } else { Bytes::from(name.clone()) };
     Ok(Response::builder().status(status).header("x-app", name).body(Full::new(answer)).expect("a valid response"))
 }

@@ -161,12 +161,13 @@ pub struct Load {
 }
 
 impl Load {
-    /// `request` makes the nth request of a connection; `judge` says what is wrong with its answer.
-    pub fn start(
+    /// `request` makes the nth request of a connection, and what its judge has to know; `judge` says what is wrong with
+    /// the answer.
+    pub fn start<T: Send>(
         (address, version): (SocketAddr, Version),
         connections: usize,
-        request: impl Fn(u64) -> Request<Full<Bytes>> + Clone + Send + 'static,
-        judge: impl Fn(u64, &Answer) -> Result<(), String> + Clone + Send + 'static,
+        request: impl Fn(u64) -> (Request<Full<Bytes>>, T) + Clone + Send + 'static,
+        judge: impl Fn(T, &Answer) -> Result<(), String> + Clone + Send + 'static,
     ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let tasks = (0..connections).map(|_| {
@@ -175,10 +176,10 @@ impl Load {
                 let mut client = Client::new(address, version);
                 let mut tally = Tally::default();
                 while !stop.load(Ordering::Relaxed) {
-                    let answer = client.send(request(tally.requests)).await;
-                    let judged = answer.and_then(|answer| judge(tally.requests, &answer));
+                    let (request, wanted) = request(tally.requests);
+                    let answer = client.send(request).await;
                     tally.requests += 1;
-                    if let Err(failure) = judged {
+                    if let Err(failure) = answer.and_then(|answer| judge(wanted, &answer)) {
                         tally.failed += 1;
                         if tally.failures.len() < 20 {
                             tally.failures.push(failure);

@@ -10,6 +10,8 @@ mod eventually;
 mod mesh;
 mod process;
 mod registry;
+mod variant;
+pub mod yaml;
 
 pub use app::{App, Seen};
 pub use binaries::{filter_component, weft, weft_proxy};
@@ -18,3 +20,4 @@ pub use eventually::{eventually, eventually_async};
 pub use mesh::{Mesh, MeshOptions, Sidecar, free_port};
 pub use process::Process;
 pub use registry::Registry;
+pub use variant::{push, pushed_component, variant};
