@@ -1,6 +1,6 @@
 //! `weft check`: what is wrong with these files, without a mesh.
 
-use crate::{logging::say, mesh_files};
+use crate::{mesh_files, output::say};
 use anyhow::Result;
 use std::path::PathBuf;
 use std::process::ExitCode;

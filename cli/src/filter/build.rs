@@ -1,6 +1,6 @@
 //! `weft filter build`: a Rust filter crate becomes a component.
 
-use crate::logging::{progress, say};
+use crate::output::{progress, say};
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use weft_filter_build::{BuildOptions, Built};

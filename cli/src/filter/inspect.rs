@@ -2,7 +2,7 @@
 
 use super::RegistryOptions;
 use super::push::{explain, host};
-use crate::logging::say;
+use crate::output::say;
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use weft_filter_build::{Inspection, inspect};

@@ -2,7 +2,7 @@
 
 use super::RegistryOptions;
 use super::push::{explain, host};
-use crate::logging::{progress, say};
+use crate::output::{progress, say};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use weft_oci::Reference;

@@ -1,7 +1,7 @@
 //! `weft filter push`: a component becomes an image in a registry or in an image-layout folder.
 
 use super::RegistryOptions;
-use crate::logging::{progress, say};
+use crate::output::{progress, say};
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -77,7 +77,7 @@ pub(super) fn host(image: &Reference) -> Option<&str> {
 }
 
 pub(super) fn explain(error: weft_oci::Error) -> anyhow::Error {
-    anyhow::anyhow!("{error}; {}", error.remedy())
+    anyhow::anyhow!("{error}; {}", error.cause.remedy())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How errors of commands reach a person.
+//! How answers, progress and errors of commands reach a person.
 
 use std::io::Write;
 
