@@ -283,8 +283,9 @@ fn plain<'a>(path: &str, text: &'a str) -> Result<&'a str, ConfigError> {
 
 fn seconds(text: &str) -> Option<u64> {
     let unit = text.find(|letter: char| !letter.is_ascii_digit())?;
-    let number: u64 = text[..unit].parse().ok()?;
-    number.checked_mul(match &text[unit..] {
+    let (number, unit) = text.split_at_checked(unit)?;
+    let number: u64 = number.parse().ok()?;
+    number.checked_mul(match unit {
         "s" => 1,
         "m" => 60,
         "h" => 3_600,

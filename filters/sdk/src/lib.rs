@@ -41,6 +41,8 @@
 //! # }
 //! ```
 
+#[cfg(any(test, all(target_arch = "wasm32", feature = "allocator")))]
+mod allocator;
 mod config;
 mod filter;
 mod host;
@@ -51,6 +53,10 @@ mod request;
 mod response;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
+
+#[cfg(all(target_arch = "wasm32", feature = "allocator"))]
+#[global_allocator]
+static BLOCKS: allocator::Blocks<allocator::Linear> = allocator::Blocks::new(allocator::Linear);
 
 #[doc(hidden)]
 pub mod bindings;

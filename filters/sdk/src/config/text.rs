@@ -43,7 +43,7 @@ impl<'a> Text<'a> {
     /// Takes `word` (true, false, null) if it is next.
     pub(super) fn take_word(&mut self, word: &str) -> bool {
         self.peek();
-        let there = self.all[self.at..].starts_with(word);
+        let there = self.rest().starts_with(word);
         self.at += if there { word.len() } else { 0 };
         there
     }
@@ -51,11 +51,11 @@ impl<'a> Text<'a> {
     /// Takes the characters of a number.
     pub(super) fn number(&mut self) -> &'a str {
         self.peek();
-        let rest = &self.all[self.at..];
+        let rest = self.rest();
         let len =
             rest.bytes().take_while(|byte| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')).count();
         self.at += len;
-        &rest[..len]
+        rest.get(..len).unwrap_or_default()
     }
 
     /// Takes a string, borrowed where it has no escapes.
@@ -63,21 +63,26 @@ impl<'a> Text<'a> {
         self.expect(b'"')?;
         let mut whole: Cow<'a, str> = Cow::Borrowed("");
         loop {
-            let rest = &self.all[self.at..];
+            let rest = self.rest();
             let len = rest.bytes().position(|byte| byte == b'"' || byte == b'\\').ok_or_else(|| self.broken())?;
-            let plain = &rest[..len];
+            let plain = rest.get(..len).unwrap_or_default();
             if whole.is_empty() {
                 whole = Cow::Borrowed(plain);
             } else {
                 whole.to_mut().push_str(plain);
             }
             self.at += len + 1;
-            if rest.as_bytes()[len] == b'"' {
+            if rest.as_bytes().get(len) == Some(&b'"') {
                 return Ok(whole);
             }
             let escaped = self.escape()?;
             whole.to_mut().push(escaped);
         }
+    }
+
+    /// What is not read yet. The place is always between characters; an index would carry a panic for the case that not.
+    fn rest(&self) -> &'a str {
+        self.all.get(self.at..).unwrap_or_default()
     }
 
     /// What is wrong at this place.
@@ -107,7 +112,7 @@ impl<'a> Text<'a> {
         if !(0xd800..0xdc00).contains(&first) {
             return char::from_u32(first).ok_or_else(|| self.broken());
         }
-        if !self.all[self.at..].starts_with("\\u") {
+        if !self.rest().starts_with("\\u") {
             return Err(self.broken());
         }
         self.at += 2;
