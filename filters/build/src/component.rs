@@ -74,6 +74,7 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, BuildError> {
         version.clone_into(&mut contract);
         exports.push(name.to_owned());
     }
+    exports.sort();
     for required in [POLICY, REQUEST_PHASE] {
         if !exports.iter().any(|export| export == required) {
             return Err(BuildError::MissingExport { name: required });

@@ -77,6 +77,3 @@ pub fn build(manifest_dir: &Path, options: &BuildOptions) -> Result<Built, Build
     let inspection = inspect(&component)?;
     Ok(Built { name: guest.name, version: guest.version, component, module, inspection })
 }
-
-#[cfg(test)]
-mod tests;
