@@ -12,7 +12,7 @@ use crate::tls::{IdentityCell, IdentityError};
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use weft_snapshot::{SpiffeId, Trust, WorkloadName};
 
 pub(super) struct Credentials {
@@ -97,6 +97,11 @@ impl Credentials {
         self.own.as_ref().map(|own| own.facts.not_after)
     }
 
+    /// The control plane would not let it in.
+    pub(super) fn expired(&self, now: SystemTime) -> bool {
+        self.own.as_ref().is_some_and(|own| own.facts.expired(now))
+    }
+
     pub(super) fn trust_domain(&self) -> &str {
         self.expected().map_or("", SpiffeId::trust_domain)
     }
@@ -159,14 +164,11 @@ impl Credentials {
         Ok(())
     }
 
-    /// Tries again after a pause that is never longer than an eighth of what is left of the SVID's life.
+    /// Tries again after a pause; towards the end of the SVID's life these get shorter again, down to a second.
     pub(super) fn failed(&mut self, now: SystemTime, chance: f64) {
-        let mut pause = self.backoff.next(chance);
         let left = self.expires().and_then(|at| at.duration_since(now).ok());
-        if let Some(left) = left {
-            pause = pause.min(left / 8).max(std::time::Duration::from_millis(100));
-        }
-        self.due = Some(now + pause);
+        let longest = left.map_or(Duration::MAX, |left| (left / 8).max(PAUSE_MIN));
+        self.due = Some(now + self.backoff.next(chance).min(longest));
     }
 
     /// Roots and signers as a snapshot gives them: pinned from now on.
@@ -205,3 +207,6 @@ impl Credentials {
         }
     }
 }
+
+/// However urgent it is.
+const PAUSE_MIN: Duration = Duration::from_secs(1);

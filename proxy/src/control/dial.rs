@@ -106,7 +106,12 @@ impl tower_service::Service<http::Uri> for Once {
     }
 
     fn call(&mut self, _: http::Uri) -> Self::Future {
-        let closed = || io::Error::new(io::ErrorKind::NotConnected, "the connection is closed");
+        let closed = || {
+            io::Error::new(
+                io::ErrorKind::NotConnected,
+                "the connection was closed, maybe because this proxy's certificate is not accepted",
+            )
+        };
         ready(self.0.take().map(TokioIo::new).ok_or_else(closed))
     }
 }

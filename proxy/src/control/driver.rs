@@ -215,6 +215,9 @@ impl Core {
 
     fn open(&mut self) {
         let Some(material) = self.cell.load() else { return };
+        if self.credentials.expired(SystemTime::now()) {
+            return self.closed("this proxy's SVID has expired");
+        }
         let tls = super::authority::controlplane_id(self.credentials.trust_domain())
             .map_err(|error| error.to_string())
             .and_then(|id| material.client(&id, Alpn::H2).map_err(|error| error.to_string()));

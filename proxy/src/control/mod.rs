@@ -81,7 +81,7 @@ impl Default for Pace {
         Self {
             reach: Reach { answer_max: Duration::from_secs(10), ping_every: Duration::from_secs(10) },
             retry_first: Duration::from_millis(200),
-            retry_max: Duration::from_secs(10),
+            retry_max: Duration::from_secs(5),
             stable_after: Duration::from_secs(10),
             unused_max: Duration::from_secs(600),
             sweep_every: Duration::from_secs(30),

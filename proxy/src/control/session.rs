@@ -8,6 +8,7 @@ use super::rpc::discovery::discovery_client::DiscoveryClient;
 use super::status::StatusCell;
 use super::task::Task;
 use rustls::ClientConfig;
+use std::error::Error;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -117,7 +118,14 @@ fn check_welcome(first: Option<proto::FromControlPlane>) -> Result<(), String> {
 fn words_of(address: String) -> impl Fn(tonic::Status) -> String {
     move |status| {
         let words = if status.message().is_empty() { status.code().description() } else { status.message() };
-        format!("the control plane at {address} says: {words}")
+        let mut text = format!("the control plane at {address}: {words}");
+        // Below tonic's "transport error" lies what TLS or the kernel said.
+        let mut source = status.source();
+        while let Some(error) = source {
+            text.push_str(&format!(": {error}"));
+            source = error.source();
+        }
+        text
     }
 }
 
