@@ -10,6 +10,7 @@ mod driver;
 mod event;
 mod fetch;
 mod held;
+mod link;
 mod publication;
 mod rpc;
 mod session;
@@ -185,7 +186,7 @@ pub fn start(
         subscriptions: Subscriptions::new(pace.unused_max),
         status: Arc::clone(&status),
         events,
-        link: driver::Link::Down { retry_at: start },
+        link: link::Link::Down { retry_at: start },
         backoff: pauses,
         sessions: 0,
         sweep_at: start + pace.sweep_every,
