@@ -203,9 +203,10 @@ fn spawn(core: Core, events: mpsc::Receiver<Event>, status: Arc<StatusCell>) -> 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
     let body = move || {
         if let Err(error) = runtime.block_on(core.run(inbox)) {
-            tracing::error!("{error}");
-            // Nobody listens where the handle was dropped.
-            let _ = fail.send(error);
+            // Who waits for it says it; where nobody does, it is said here.
+            if let Err(error) = fail.send(error) {
+                tracing::error!("{error}");
+            }
         }
     };
     let thread = std::thread::Builder::new().name("weft-control".to_owned()).spawn(body).map_err(StartError::Thread)?;
