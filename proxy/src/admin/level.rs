@@ -3,6 +3,7 @@
 //! Levels are written in RUST_LOG's syntax: `info`, or `warn,weft_proxy::plan=debug`.
 
 use std::fmt;
+use std::io::IsTerminal;
 use std::sync::Arc;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -36,7 +37,9 @@ impl LogLevel {
     pub fn install(level: &str, format: ProcessLog) -> Result<Self, InvalidLevel> {
         let (filter, handle) = reload::Layer::new(parse(level)?);
         let lines = match format {
-            ProcessLog::Text => lines::layer().with_writer(std::io::stderr).boxed(),
+            ProcessLog::Text => {
+                lines::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr).boxed()
+            }
             ProcessLog::Json => lines::layer().json().with_writer(std::io::stderr).boxed(),
         };
         let installed = Registry::default().with(filter).with(lines).try_init();

@@ -128,10 +128,7 @@ impl Credentials {
         }
         match &self.token {
             Some(token) => Ok((Proof::Token(token.clone()), self.join_key()?)),
-            None => Err(SignError::Request(
-                "the SVID expired while the control plane was away; restart with a new --token (`weft token create`)"
-                    .to_owned(),
-            )),
+            None => Err(SignError::Expired),
         }
     }
 

@@ -24,7 +24,7 @@ pub enum DialError {
     #[error("the control plane at {address} did not answer within {limit:?}")]
     Slow { address: String, limit: Duration },
     #[error("what answers at {address} is not to be trusted: {reason}")]
-    NotTrusted { address: String, reason: rustls::Error },
+    NotTrusted { address: String, reason: String },
     #[error("the TLS handshake with {address} failed: {reason}")]
     Handshake { address: String, reason: io::Error },
     #[error("{address} speaks no gRPC: {reason}")]
@@ -86,8 +86,10 @@ async fn connect(address: &str, tls: Arc<ClientConfig>, reach: Reach) -> Result<
 fn handshake_error(address: &str, error: io::Error) -> DialError {
     let address = address.to_owned();
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(reason @ (rustls::Error::InvalidCertificate(_) | rustls::Error::General(_))) => {
-            DialError::NotTrusted { address, reason: reason.clone() }
+        // Our own verifiers' words.
+        Some(rustls::Error::General(reason)) => DialError::NotTrusted { address, reason: reason.clone() },
+        Some(reason @ rustls::Error::InvalidCertificate(_)) => {
+            DialError::NotTrusted { address, reason: reason.to_string() }
         }
         _ => DialError::Handshake { address, reason: error },
     }

@@ -7,6 +7,7 @@ use super::credentials::Credentials;
 use super::event::{Ask, Event};
 use super::fetch::{self, FetchError, Fetching};
 use super::held::Candidate;
+use super::link::Link;
 use super::publication::Publication;
 use super::session::{self, Opening, Session};
 use super::status::{Link as LinkFacts, Nacked, StatusCell};
@@ -46,27 +47,6 @@ pub(super) struct Inbox {
     pub(super) asks: mpsc::Receiver<Ask>,
 }
 
-pub(super) enum Link {
-    Down {
-        retry_at: Instant,
-    },
-    Opening {
-        number: u64,
-        /// What apps asked for since hello was written.
-        late: proto::Subscribe,
-        _task: Task,
-    },
-    Up(Box<Up>),
-}
-
-pub(super) struct Up {
-    session: Session,
-    _task: Task,
-    since: Instant,
-    /// Waits for its artifacts.
-    applying: Option<(Candidate, Task)>,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leaving {
     No,
@@ -87,11 +67,12 @@ impl Core {
                     None => return Ok(()),
                 },
                 Some(event) = inbox.events.recv() => event,
+                // Before the asks: an app that asks without end must not keep the SVID from being renewed.
+                () = tokio::time::sleep_until(self.wake_at()) => Event::Due,
                 gathered = inbox.asks.recv_many(&mut asks, ASKS_AT_ONCE) => match gathered {
                     0 => return Ok(()),
                     _ => Event::Asked(asks),
                 },
-                () = tokio::time::sleep_until(self.wake_at()) => Event::Due,
             };
             self.on(event)?;
         }
@@ -115,22 +96,14 @@ impl Core {
             Event::Leave => self.leave(),
             Event::Signed(outcome) => self.signed(outcome)?,
             Event::Connected(session) => self.connected(session),
-            Event::Update { session, update } if self.is_current(session) => self.update(&update),
-            Event::Fetched { session, outcome } if self.is_current(session) => self.fetched(outcome),
-            Event::Closed { session, reason } if self.is_current(session) => self.closed(&reason),
+            Event::Update { session, update } if self.link.is_current(session) => self.update(&update),
+            Event::Fetched { session, outcome } if self.link.is_current(session) => self.fetched(outcome),
+            Event::Closed { session, reason } if self.link.is_current(session) => self.closed(&reason),
             // Of a session that is gone.
             Event::Update { .. } | Event::Fetched { .. } | Event::Closed { .. } => {}
             Event::Due => self.due(),
         }
         Ok(())
-    }
-
-    fn is_current(&self, session: u64) -> bool {
-        match &self.link {
-            Link::Down { .. } => false,
-            Link::Opening { number, .. } => *number == session,
-            Link::Up(up) => up.session.number == session,
-        }
     }
 
     fn wake_at(&self) -> Instant {
@@ -142,6 +115,7 @@ impl Core {
         }
         match self.link {
             Link::Down { retry_at } if self.credentials.id().is_some() => at.min(retry_at),
+            _ if self.link.waits() => at.min(now + ROOM_AGAIN),
             _ => at,
         }
     }
@@ -159,9 +133,9 @@ impl Core {
             let unused = self.subscriptions.expire(now);
             self.subscribe(&[], &unused);
         }
+        let flushed = self.link.flush();
+        self.close_unless(flushed);
     }
-
-    // Identity.
 
     fn ask_for_svid(&mut self) {
         let (proof, key) = match self.credentials.begin(SystemTime::now()) {
@@ -211,8 +185,6 @@ impl Core {
         self.credentials.failed(SystemTime::now(), chance());
     }
 
-    // The stream.
-
     fn open(&mut self) {
         let Some(material) = self.cell.load() else { return };
         if self.credentials.expired(SystemTime::now()) {
@@ -235,8 +207,7 @@ impl Core {
             events: self.events.clone(),
             status: Arc::clone(&self.status),
         };
-        let late = proto::Subscribe::default();
-        self.link = Link::Opening { number: self.sessions, late, _task: session::open(opening) };
+        self.link = Link::opening(self.sessions, session::open(opening));
     }
 
     fn hello(&self) -> proto::Hello {
@@ -252,28 +223,23 @@ impl Core {
     }
 
     fn connected(&mut self, session: Session) {
-        let down = Link::Down { retry_at: Instant::now() };
-        match std::mem::replace(&mut self.link, down) {
-            Link::Opening { number, late, _task } if number == session.number => {
-                let address = session.address.clone();
-                tracing::info!(address, "connected to the control plane");
-                self.status.change(|facts| {
-                    facts.link = LinkFacts::Connected { address, since: SystemTime::now(), current: false };
-                });
-                self.link = Link::Up(Box::new(Up { session, _task, since: Instant::now(), applying: None }));
-                if late != proto::Subscribe::default() {
-                    self.send(from_proxy::Message::Subscribe(late));
-                }
-                if self.leaving == Leaving::Yes {
-                    self.send(from_proxy::Message::Leaving(proto::Leaving {}));
-                }
-            }
-            other => self.link = other,
+        let address = session.address.clone();
+        if !self.link.opened(session, Instant::now()) {
+            return;
+        }
+        tracing::info!(address, "connected to the control plane");
+        self.status.change(|facts| {
+            facts.link = LinkFacts::Connected { address, since: SystemTime::now(), current: false };
+        });
+        let flushed = self.link.flush();
+        self.close_unless(flushed);
+        if self.leaving == Leaving::Yes {
+            self.send(from_proxy::Message::Leaving(proto::Leaving {}));
         }
     }
 
     fn closed(&mut self, reason: &str) {
-        if matches!(&self.link, Link::Up(up) if up.since.elapsed() >= self.setting.pace.stable_after) {
+        if self.link.is_stable(self.setting.pace.stable_after) {
             self.backoff.reset();
         }
         let pause = self.backoff.next(chance());
@@ -289,8 +255,12 @@ impl Core {
     }
 
     fn send(&mut self, message: from_proxy::Message) {
-        let Link::Up(up) = &self.link else { return };
-        if let Err(reason) = up.session.send(message) {
+        let sent = self.link.send(message);
+        self.close_unless(sent);
+    }
+
+    fn close_unless(&mut self, said: Result<(), String>) {
+        if let Err(reason) = said {
             self.closed(&reason);
         }
     }
@@ -299,8 +269,6 @@ impl Core {
         self.leaving = Leaving::Yes;
         self.send(from_proxy::Message::Leaving(proto::Leaving {}));
     }
-
-    // Discovery.
 
     fn asked(&mut self, asks: Vec<Ask>) {
         let now = Instant::now();
@@ -319,27 +287,15 @@ impl Core {
         self.subscribe(&add, &remove);
     }
 
-    /// Without a stream nothing is sent: hello will name all.
     fn subscribe(&mut self, add: &[Host], remove: &[Host]) {
         if add.is_empty() && remove.is_empty() {
             return;
         }
-        match &mut self.link {
-            Link::Down { .. } => {}
-            Link::Opening { late, .. } => {
-                late.add.extend(texts(add));
-                late.remove.extend(texts(remove));
-            }
-            Link::Up(_) => {
-                let subscribe = proto::Subscribe { add: texts(add), remove: texts(remove) };
-                self.send(from_proxy::Message::Subscribe(subscribe));
-            }
-        }
         let subscriptions = self.subscriptions.len();
         self.status.change(|facts| facts.subscriptions = subscriptions);
+        let said = self.link.subscribe(add, remove);
+        self.close_unless(said);
     }
-
-    // Updates.
 
     fn update(&mut self, update: &proto::Update) {
         let Link::Up(up) = &self.link else { return };
@@ -426,10 +382,6 @@ impl Core {
     }
 }
 
-fn texts(hosts: &[Host]) -> Vec<String> {
-    hosts.iter().map(ToString::to_string).collect()
-}
-
 /// A number in 0..1, for what must not happen to all proxies at once.
 fn chance() -> f64 {
     let mut bytes = [0; 4];
@@ -441,3 +393,5 @@ fn chance() -> f64 {
 
 const ASKS_AT_ONCE: usize = 256;
 const SLEEP_MAX: Duration = Duration::from_secs(60);
+/// When to look again whether the control plane has room.
+const ROOM_AGAIN: Duration = Duration::from_millis(50);

@@ -10,6 +10,7 @@ mod driver;
 mod event;
 mod fetch;
 mod held;
+mod link;
 mod publication;
 mod rpc;
 mod session;
@@ -185,7 +186,7 @@ pub fn start(
         subscriptions: Subscriptions::new(pace.unused_max),
         status: Arc::clone(&status),
         events,
-        link: driver::Link::Down { retry_at: start },
+        link: link::Link::Down { retry_at: start },
         backoff: pauses,
         sessions: 0,
         sweep_at: start + pace.sweep_every,
@@ -202,9 +203,10 @@ fn spawn(core: Core, events: mpsc::Receiver<Event>, status: Arc<StatusCell>) -> 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
     let body = move || {
         if let Err(error) = runtime.block_on(core.run(inbox)) {
-            tracing::error!("{error}");
-            // Nobody listens where the handle was dropped.
-            let _ = fail.send(error);
+            // Who waits for it says it; where nobody does, it is said here.
+            if let Err(error) = fail.send(error) {
+                tracing::error!("{error}");
+            }
         }
     };
     let thread = std::thread::Builder::new().name("weft-control".to_owned()).spawn(body).map_err(StartError::Thread)?;

@@ -39,6 +39,11 @@ pub(super) struct Opening {
 }
 
 impl Session {
+    /// The last places are kept for acknowledgements.
+    pub(super) fn has_room(&self) -> bool {
+        self.sender.capacity() > OUTGOING_MAX / 2
+    }
+
     /// `Err`: more waits to be sent than the control plane takes; the stream is not healthy.
     pub(super) fn send(&self, message: from_proxy::Message) -> Result<(), String> {
         let message = proto::FromProxy { message: Some(message) };

@@ -29,6 +29,11 @@ pub enum SignError {
     Answer(String),
     #[error("no request for a certificate can be made: {0}")]
     Request(String),
+    #[error(
+        "the SVID expired while the control plane was away, and there is no join token; \
+         restart with --token (`weft token create` makes one)"
+    )]
+    Expired,
 }
 
 impl SignError {
@@ -40,7 +45,7 @@ impl SignError {
             Self::Refused { code, .. } => {
                 matches!(code, Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument)
             }
-            Self::Answer(_) | Self::Request(_) => true,
+            Self::Answer(_) | Self::Request(_) | Self::Expired => true,
         }
     }
 }

@@ -65,6 +65,21 @@ fn what_is_asked_between_hello_and_welcome_is_not_forgotten() {
 }
 
 #[test]
+fn an_app_that_asks_for_ever_more_hosts_costs_no_stream() {
+    let (plane, state) = (Plane::start(&Authority::new()), tempfile::tempdir().unwrap());
+    let proxy = joined(state.path(), &plane, &snapshot(&plane.authority, &[]));
+    let discovery = proxy.control.discovery();
+    for batch in 0..6 {
+        for n in 0..1000 {
+            discovery.ask(&host(&format!("h{batch}-{n}")));
+        }
+        wait("all are known there", || plane.subscribed().0.len() == (batch + 1) * 1000);
+    }
+    wait("and the oldest given up", || plane.subscribed().1.len() == 6000 - 4096);
+    assert_eq!(plane.facts().hellos.len(), 1, "over one stream");
+}
+
+#[test]
 fn what_is_not_used_is_given_up() {
     let (plane, state) = (Plane::start(&Authority::new()), tempfile::tempdir().unwrap());
     plane.facts().snapshot = snapshot(&plane.authority, &[]);
