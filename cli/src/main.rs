@@ -77,8 +77,12 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Token(TokenCommand::Create(options)) => answer(weft_controlplane::create_token(&options)),
         Command::Root(RootCommand::Rotate(options)) => answer(weft_controlplane::rotate_root(&options)),
         Command::Filter(command) => on_runtime(filter::run(command)).map(|()| ExitCode::SUCCESS),
-        Command::Status(options) => on_runtime(async { Ok(weft_controlplane::status::show(&options).await?) }).map(answered),
-        Command::Bookinfo(command) => on_runtime(async { Ok(bookinfo::run(command).await?) }).map(|()| ExitCode::SUCCESS),
+        Command::Status(options) => {
+            on_runtime(async { Ok(weft_controlplane::status::show(&options).await?) }).map(answered)
+        }
+        Command::Bookinfo(command) => {
+            on_runtime(async { Ok(bookinfo::run(command).await?) }).map(|()| ExitCode::SUCCESS)
+        }
         Command::FilterCompile { key } => Ok(weft_filter_host::compile::child_main(key.into_iter())),
     }
 }

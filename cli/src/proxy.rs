@@ -61,7 +61,8 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
         options.folder.display()
     );
     let log = LogLevel::install(&options.serve.log_level, options.serve.process_log())?;
-    let temporary = tempfile::Builder::new().prefix("weft-proxy-").tempdir().context("cannot make a temporary folder")?;
+    let temporary =
+        tempfile::Builder::new().prefix("weft-proxy-").tempdir().context("cannot make a temporary folder")?;
     let store = options.state.clone().unwrap_or_else(|| temporary.path().join("filters"));
     let (told, files) = watch::channel(None);
     let subject = options.workload.clone().map_or(Subject::Listener, Subject::Workload);
@@ -97,7 +98,8 @@ fn follow(folder: Folder, store: PathBuf, compiler: Compiler) -> Result<()> {
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let engine = Engine::new(EngineOptions { workers: 1, ..EngineOptions::default() })?;
-    let artifacts = runtime.block_on(async { Artifacts::start(ArtifactsOptions::new(store, engine)?).map_err(anyhow::Error::from) })?;
+    let artifacts = runtime
+        .block_on(async { Artifacts::start(ArtifactsOptions::new(store, engine)?).map_err(anyhow::Error::from) })?;
     let mut facts = artifacts.facts();
     std::thread::Builder::new().name("weft-config".into()).spawn(move || {
         runtime.block_on(async move {
@@ -134,14 +136,22 @@ impl Compiler {
                         false => tracing::warn!("{problem}"),
                     });
                     for problem in &set.problems {
-                        tracing::error!("{} {}: {}; {}", problem.path, problem.code.name(), problem.reason, problem.remedy);
+                        tracing::error!(
+                            "{} {}: {}; {}",
+                            problem.path,
+                            problem.code.name(),
+                            problem.reason,
+                            problem.remedy
+                        );
                     }
                     artifacts.want(Wanted::of(&self.world));
                 }
                 Event::Filters(now) => {
-                    now.problems().filter(|problem| !facts.problems().any(|known| known == *problem)).for_each(|problem| {
-                        tracing::error!("{}", problem.sentence());
-                    });
+                    now.problems().filter(|problem| !facts.problems().any(|known| known == *problem)).for_each(
+                        |problem| {
+                            tracing::error!("{}", problem.sentence());
+                        },
+                    );
                     facts = now;
                 }
             }
@@ -151,9 +161,11 @@ impl Compiler {
 
     fn publish(&self, facts: &Facts) {
         let filters = facts.filter_facts(&artifact_key());
-        let trust = Trust { trust_domain: self.world.mesh().trust_domain.clone(), roots: Vec::new(), signers: Vec::new() };
+        let trust =
+            Trust { trust_domain: self.world.mesh().trust_domain.clone(), roots: Vec::new(), signers: Vec::new() };
         let peers = Peers::new();
-        let at = Viewpoint { subject: &self.subject, hosts: Hosts::All, peers: &peers, filters: &filters, trust: &trust };
+        let at =
+            Viewpoint { subject: &self.subject, hosts: Hosts::All, peers: &peers, filters: &filters, trust: &trust };
         match self.world.view(&at) {
             Ok(view) => {
                 let revision = view.hash().to_string();

@@ -47,6 +47,14 @@ fn target() -> PathBuf {
 
 /// A standard filter or a guest of the tests, as a component: `filters/canary`, `runtime/host/tests/guests/hostile`.
 pub fn filter_component(folder: &str) -> Vec<u8> {
-    let options = weft_filter_build::BuildOptions::default();
-    weft_filter_build::build(&root().join(folder), &options).unwrap_or_else(|error| panic!("{folder}: {error}")).component
+    filter_component_with(folder, &[])
+}
+
+/// The same, built with these environment variables.
+pub fn filter_component_with(folder: &str, env: &[(&str, &str)]) -> Vec<u8> {
+    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let options = weft_filter_build::BuildOptions { env, ..Default::default() };
+    weft_filter_build::build(&root().join(folder), &options)
+        .unwrap_or_else(|error| panic!("{folder}: {error}"))
+        .component
 }

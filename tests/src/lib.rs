@@ -14,7 +14,7 @@ mod variant;
 pub mod yaml;
 
 pub use app::{App, Seen};
-pub use binaries::{filter_component, weft, weft_proxy};
+pub use binaries::{filter_component, filter_component_with, weft, weft_proxy};
 pub use client::{Answer, Client, Load, Tally, Version};
 pub use eventually::{eventually, eventually_async};
 pub use mesh::{Mesh, MeshOptions, Sidecar, free_port};

@@ -199,6 +199,13 @@ impl Sidecar {
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
+    /// All lines of one metric, for a failure's message.
+    pub async fn metrics(&self, name: &str) -> String {
+        let mut client = crate::Client::new(self.admin, crate::Version::Http1);
+        let text = client.get("/stats/prometheus").await.map(|answer| answer.text().to_owned()).unwrap_or_default();
+        text.lines().filter(|line| line.starts_with(name)).collect::<Vec<_>>().join("\n")
+    }
+
     pub async fn config_dump(&self) -> Value {
         let mut client = crate::Client::new(self.admin, crate::Version::Http1);
         client.get("/config_dump").await.map(|answer| answer.json()).unwrap_or_default()

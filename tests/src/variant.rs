@@ -17,7 +17,8 @@ pub fn push(component: &[u8], image: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("filter.wasm");
     std::fs::write(&file, component).unwrap();
-    let output = std::process::Command::new(crate::weft()).args(["filter", "push"]).arg(&file).arg(image).output().unwrap();
+    let output =
+        std::process::Command::new(crate::weft()).args(["filter", "push"]).arg(&file).arg(image).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "weft filter push {image}: {said}");
     said
@@ -25,6 +26,7 @@ pub fn push(component: &[u8], image: &str) -> String {
 
 /// The digest of the component, as [`push`]'s words name it.
 pub fn pushed_component(said: &str) -> String {
-    let at = said.find("component sha256:").unwrap_or_else(|| panic!("no component digest in {said}")) + "component ".len();
+    let at =
+        said.find("component sha256:").unwrap_or_else(|| panic!("no component digest in {said}")) + "component ".len();
     said[at..].split_whitespace().next().unwrap().to_owned()
 }

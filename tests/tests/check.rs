@@ -39,7 +39,8 @@ fn an_error_has_a_place_and_a_remedy_and_fails() {
     let output = check(&SEED.replace("subset:", "subsett:"), &["-o", "json"]);
     assert_eq!(output.status.code(), Some(1));
     let problems: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let problem = problems.as_array().unwrap().iter().find(|problem| problem["code"] == "UnknownField").expect("it is found");
+    let problem =
+        problems.as_array().unwrap().iter().find(|problem| problem["code"] == "UnknownField").expect("it is found");
     assert_eq!((problem["line"].as_u64(), problem["severity"].as_str()), (Some(12), Some("error")), "{problem}");
     assert!(problem["remedy"].as_str().unwrap().contains("subset"), "{problem}");
 }

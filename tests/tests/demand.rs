@@ -10,7 +10,9 @@ const CHANGE_BYTES_MAX: f64 = 4096.0;
 const RECONNECT_BYTES_MAX: f64 = 1024.0;
 
 fn route(header: &str) -> String {
-    let rule = format!("  - headers: {{response: {{set: {{x-rule: {header}}}}}}}\n    route: [{{destination: {{host: echo}}}}]");
+    let rule = format!(
+        "  - headers: {{response: {{set: {{x-rule: {header}}}}}}}\n    route: [{{destination: {{host: echo}}}}]"
+    );
     virtual_service("echo", &rule)
 }
 

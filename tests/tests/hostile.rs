@@ -59,11 +59,17 @@ async fn hostile_filters_harm_nobody_else() {
     let filters = Client::new(mesh.sidecar("client").admin, Version::Http1).get("/filters").await.unwrap().json();
     let figures = |name: &str| {
         let all = filters["filters"].as_array().unwrap();
-        all.iter().find(|filter| filter["key"] == format!("default/{name}")).unwrap_or_else(|| panic!("{name}: {filters}"))
+        all.iter()
+            .find(|filter| filter["key"] == format!("default/{name}"))
+            .unwrap_or_else(|| panic!("{name}: {filters}"))
     };
     let clean = figures("clean");
     let failed: u64 = clean["failures"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
-    assert_eq!((failed, clean["place"].as_str()), (0, Some("worker")), "no call of the clean filter was interrupted: {clean}");
+    assert_eq!(
+        (failed, clean["place"].as_str()),
+        (0, Some("worker")),
+        "no call of the clean filter was interrupted: {clean}"
+    );
     let looping = figures("hostile-loop");
     assert_eq!(looping["misses_on_workers"], 3, "it stops running on the workers after its third miss: {looping}");
     assert_ne!(looping["place"], "worker", "{looping}");

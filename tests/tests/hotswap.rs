@@ -4,21 +4,23 @@
 use http::Request;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use weft_tests::yaml::{STRICT, caller, service, virtual_service, workload};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use weft_tests::yaml::{STRICT, caller, service, subsets, virtual_service, workload};
 use weft_tests::{
-    Answer, App, Client, Load, Mesh, MeshOptions, Version, eventually_async, filter_component, push, pushed_component,
-    variant,
+    Answer, App, Client, Load, Mesh, MeshOptions, Version, eventually_async, filter_component_with, push,
+    pushed_component, variant,
 };
 
 const SWAPS: u8 = 20;
 
 const FILTER: &str = "apiVersion: weft.dev/v1alpha1
 kind: Filter
-metadata: {name: headers}
+metadata: {name: canary}
 spec:
   image: oci-layout:../images:1
-  refresh: 100ms
-  config: {request: {set: {x-filtered: request}}, response: {set: {x-filtered: response}}}
+  refresh: 1s
+  config: {stickyBy: {cookie: user}}
 ---
 ";
 
@@ -35,8 +37,8 @@ fn digests(answer: &Answer) -> Result<(String, String), String> {
 /// Judges one answer: 200, filtered in both phases, by one component that is not older than the newest that the
 /// sidecar had acknowledged when the request was made.
 fn judge(known: &[String], newest: usize, answer: &Answer) -> Result<(), String> {
-    if answer.status != 200 || answer.header("x-filtered") != "response" {
-        return Err(format!("{} with x-filtered {:?}: {}", answer.status, answer.header("x-filtered"), answer.text()));
+    if answer.status != 200 || !answer.header("set-cookie").starts_with("user=") {
+        return Err(format!("{} with cookie {:?}: {}", answer.status, answer.header("set-cookie"), answer.text()));
     }
     let (request, response) = digests(answer)?;
     if request != response {
@@ -52,22 +54,38 @@ fn judge(known: &[String], newest: usize, answer: &Answer) -> Result<(), String>
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_swaps_under_load_lose_nothing() {
     let app = App::http("echo").await;
-    let component = filter_component("filters/headers");
-    let route = "  - filters: [{name: headers}]\n    retries: {attempts: 0}\n    route: [{destination: {host: echo}}]";
+    let chat = App::raw(|mut stream, _| async move {
+        let answer = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        let (mut read, mut write) = stream.split();
+        let _ = tokio::io::copy(&mut read, &mut write).await;
+    })
+    .await;
+    // Neighbours differ in their code, and all in their digest.
+    let builds =
+        ["v1=1", "v1=2"].map(|weights| filter_component_with("filters/canary", &[("WEFT_CANARY_SUBSETS", weights)]));
+    let route = "  - filters: [{name: canary}]\n    retries: {attempts: 0}\n    route: [{destination: {host: echo, subset: v1}}]";
     let yaml = [
         STRICT.to_owned(),
         caller("client"),
         service("echo", "http"),
         workload("echo", "v1", "http", app.address),
+        subsets("echo", &["v1"]),
         FILTER.to_owned(),
         virtual_service("echo", route),
+        service("chat", "http"),
+        workload("chat", "v1", "http", chat.address),
+        subsets("chat", &["v1"]),
+        virtual_service("chat", &route.replace("echo", "chat")),
     ];
-    let mut mesh = Mesh::start(&yaml.concat(), MeshOptions { sidecar: vec!["--filter-trace".into()], ..Default::default() });
+    let mut mesh =
+        Mesh::start(&yaml.concat(), MeshOptions { sidecar: vec!["--filter-header".into()], ..Default::default() });
     let image = format!("oci-layout:{}:1", mesh.path().join("images").display());
-    let versions: Vec<Vec<u8>> = (0..=SWAPS).map(|number| variant(&component, number)).collect();
+    let versions: Vec<Vec<u8>> = (0..=SWAPS).map(|number| variant(&builds[usize::from(number % 2)], number)).collect();
     let mut known = vec![pushed_component(&push(&versions[0], &image))];
-    mesh.join("echo-v1").await;
-    mesh.join("client").await;
+    for name in ["echo-v1", "chat-v1", "client"] {
+        mesh.join(name).await;
+    }
     let outbound = mesh.sidecar("client").outbound;
     runs(&mesh, &known[0]).await;
 
@@ -84,6 +102,7 @@ async fn twenty_swaps_under_load_lose_nothing() {
         Load::start((outbound, version), 2, request, move |newest, answer| judge(&all, newest, answer))
     };
     let loads = [start(Version::Http1), start(Version::Http2)];
+    let mut stream = long_stream(&mesh).await;
 
     for number in 1..=SWAPS {
         let held = hold(&mesh, &app).await;
@@ -101,11 +120,27 @@ async fn twenty_swaps_under_load_lose_nothing() {
             let answer = exchange.await.unwrap().unwrap();
             assert_eq!(digests(&answer).unwrap(), (old.clone(), old.clone()), "held across swap {number}");
         }
+        stream.write_all(&[number]).await.unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), number, "the one stream lives across swap {number}");
         known.push(new);
     }
     for load in loads {
         load.stop().await.assert_clean(u64::from(SWAPS) * 5);
     }
+}
+
+/// An upgraded connection through the filter, which then carries bytes for as long as the test runs.
+async fn long_stream(mesh: &Mesh) -> TcpStream {
+    let mut stream = TcpStream::connect(mesh.sidecar("client").outbound).await.unwrap();
+    let request = "GET http://chat:8080/ HTTP/1.1\r\nhost: chat:8080\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.starts_with("HTTP/1.1 101"), "{head}");
+    stream
 }
 
 type Held = tokio::task::JoinHandle<Result<Answer, String>>;
@@ -115,12 +150,14 @@ async fn hold(mesh: &Mesh, app: &App) -> Vec<Held> {
     let outbound = mesh.sidecar("client").outbound;
     let waiting = || app.seen.lock().unwrap().iter().filter(|seen| seen.path.starts_with("/held")).count();
     app.seen.lock().unwrap().clear();
-    let held = [Version::Http1, Version::Http2].map(|version| {
-        tokio::spawn(async move { Client::new(outbound, version).get("http://echo:8080/held").await })
-    });
-    eventually_async("both held exchanges have reached the app", async || {
-        if waiting() == 2 { Ok(()) } else { Err(waiting()) }
-    })
+    let held = [Version::Http1, Version::Http2]
+        .map(|version| tokio::spawn(async move { Client::new(outbound, version).get("http://echo:8080/held").await }));
+    eventually_async(
+        "both held exchanges have reached the app",
+        async || {
+            if waiting() == 2 { Ok(()) } else { Err(waiting()) }
+        },
+    )
     .await;
     held.into()
 }
@@ -133,10 +170,12 @@ async fn runs(mesh: &Mesh, component: &str) {
         // The host is asked for by the first request.
         let _ = probe.get("http://echo:8080/probe").await;
         let filters = admin.get("/filters").await?.json();
-        let ready = filters["filters"].as_array().into_iter().flatten().any(|filter| {
-            filter["component"] == component && filter["state"] == "ready"
-        });
-        if ready { Ok(()) } else { Err(filters.to_string()) }
+        let ready = filters["filters"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|filter| filter["component"] == component && filter["state"] == "ready");
+        if ready { Ok(()) } else { Err(format!("{filters}, by {}", mesh.status().await["filters"])) }
     })
     .await;
 }

@@ -4,11 +4,13 @@
 
 use std::process::Command;
 use weft_tests::yaml::{caller, service, virtual_service, workload};
-use weft_tests::{App, Client, Mesh, MeshOptions, Registry, Version, eventually_async, filter_component, push, variant};
+use weft_tests::{
+    App, Client, Mesh, MeshOptions, Registry, Version, eventually_async, filter_component, push, variant,
+};
 
 fn mesh_yaml(app: &App, registry: &Registry, tag: &str) -> String {
     let filter = format!(
-        "apiVersion: weft.dev/v1alpha1\nkind: Filter\nmetadata: {{name: headers}}\nspec:\n  image: oci://{}/filters/headers:{tag}\n  refresh: 200ms\n  config: {{response: {{set: {{x-filtered: 'yes'}}}}}}\n---\n",
+        "apiVersion: weft.dev/v1alpha1\nkind: Filter\nmetadata: {{name: headers}}\nspec:\n  image: oci://{}/filters/headers:{tag}\n  refresh: 1s\n  config: {{response: {{set: {{x-filtered: 'yes'}}}}}}\n---\n",
         registry.address
     );
     let mesh = format!(
@@ -16,8 +18,15 @@ fn mesh_yaml(app: &App, registry: &Registry, tag: &str) -> String {
         registry.address
     );
     let route = "  - filters: [{name: headers}]\n    route: [{destination: {host: echo}}]";
-    [mesh, filter, caller("client"), service("echo", "http"), workload("echo", "v1", "http", app.address), virtual_service("echo", route)]
-        .concat()
+    [
+        mesh,
+        filter,
+        caller("client"),
+        service("echo", "http"),
+        workload("echo", "v1", "http", app.address),
+        virtual_service("echo", route),
+    ]
+    .concat()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,7 +73,8 @@ async fn the_last_good_filter_runs_on_whatever_happens_to_the_registry() {
     oras_push(&registry, "2", &next, "application/wasm");
     let wanted = format!("sha256:{}", hex(&next));
     eventually_async("what oras pushed runs", async || {
-        let filters = Client::new(mesh.sidecar("client").admin, Version::Http1).get("/filters").await?.text().to_owned();
+        let filters =
+            Client::new(mesh.sidecar("client").admin, Version::Http1).get("/filters").await?.text().to_owned();
         if filters.contains(&wanted) { Ok(()) } else { Err(filters) }
     })
     .await;
@@ -78,8 +88,16 @@ fn oras_pulls_what_weft_pushed() {
     push(&component, &format!("oci://{}/filters/headers:1", registry.address));
     let folder = tempfile::tempdir().unwrap();
     let script = "import sys, oras.client\nc = oras.client.OrasClient(hostname=sys.argv[1], insecure=True)\nc.pull(target=sys.argv[2], outdir=sys.argv[3])";
-    oras(script, &[&registry.address.to_string(), &format!("{}/filters/headers:1", registry.address), folder.path().to_str().unwrap()]);
-    let pulled: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect();
+    oras(
+        script,
+        &[
+            &registry.address.to_string(),
+            &format!("{}/filters/headers:1", registry.address),
+            folder.path().to_str().unwrap(),
+        ],
+    );
+    let pulled: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| std::fs::read(entry.unwrap().path()).unwrap()).collect();
     assert!(pulled.contains(&component), "oras pulled {} files, none of them the component", pulled.len());
 }
 
@@ -92,7 +110,8 @@ fn oras_push(registry: &Registry, tag: &str, bytes: &[u8], media_type: &str) {
 }
 
 fn oras(script: &str, arguments: &[&str]) {
-    let python = std::env::var("WEFT_ORAS_PYTHON").expect("WEFT_ORAS_PYTHON: run the suites by tests/run, which installs oras");
+    let python =
+        std::env::var("WEFT_ORAS_PYTHON").expect("WEFT_ORAS_PYTHON: run the suites by tests/run, which installs oras");
     let output = Command::new(python).arg("-c").arg(script).args(arguments).output().unwrap();
     assert!(output.status.success(), "oras {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }

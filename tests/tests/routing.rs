@@ -56,7 +56,11 @@ async fn a_request_goes_where_the_first_matching_rule_says() {
     let (mesh, v1, _v2) = echo_mesh(ROUTES).await;
     let request = |method: &str, path: &str, headers: &[(&str, &str)]| {
         let request = Request::builder().method(method).uri(format!("http://echo:8080{path}"));
-        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value)).body(Default::default()).unwrap()
+        headers
+            .iter()
+            .fold(request, |request, (name, value)| request.header(*name, *value))
+            .body(Default::default())
+            .unwrap()
     };
     for version in [Version::Http1, Version::Http2] {
         let mut client = Client::new(mesh.sidecar("client").outbound, version);
@@ -82,7 +86,11 @@ async fn a_request_goes_where_the_first_matching_rule_says() {
             }
         }
         let moved = client.send(request("GET", "/moved", &[])).await.unwrap();
-        assert_eq!((moved.status.as_u16(), moved.header("location")), (308, "http://elsewhere.example/there"), "{version:?}");
+        assert_eq!(
+            (moved.status.as_u16(), moved.header("location")),
+            (308, "http://elsewhere.example/there"),
+            "{version:?}"
+        );
 
         let answer = client.send(request("GET", "/old/page?q=1", &[("x-gone", "1"), ("x-add", "one")])).await.unwrap();
         assert_eq!((answer.header("x-answer"), answer.header("x-app")), ("yes", ""), "{version:?}");
@@ -177,7 +185,8 @@ async fn tcp_goes_through_connect_and_both_sides_close() {
     let mut all = String::new();
     tokio::time::timeout(Duration::from_secs(10), stream.read_to_string(&mut all)).await.unwrap().unwrap();
     assert_eq!(all, "hello world", "the server speaks first, then echoes, then closes");
-    let closed = ["istio_tcp_connections_closed_total", "reporter=\"destination\"", "connection_security_policy=\"mutual_tls\""];
+    let closed =
+        ["istio_tcp_connections_closed_total", "reporter=\"destination\"", "connection_security_policy=\"mutual_tls\""];
     weft_tests::eventually_async("the inbound side counts the connection", async || {
         let count = mesh.sidecar("db-v1").metric(&closed).await;
         if count == 1.0 { Ok(()) } else { Err(count) }
@@ -208,12 +217,14 @@ async fn a_websocket_is_upgraded_end_to_end() {
         let _ = tokio::io::copy(&mut read, &mut write).await;
     })
     .await;
-    let yaml = [STRICT.to_owned(), caller("client"), service("chat", "http"), workload("chat", "v1", "http", app.address)];
+    let yaml =
+        [STRICT.to_owned(), caller("client"), service("chat", "http"), workload("chat", "v1", "http", app.address)];
     let mut mesh = Mesh::start(&yaml.concat(), MeshOptions::default());
     mesh.join("chat-v1").await;
     mesh.join("client").await;
     let mut stream = TcpStream::connect(mesh.sidecar("client").outbound).await.unwrap();
-    let request = "GET http://chat:8080/ws HTTP/1.1\r\nhost: chat:8080\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    let request =
+        "GET http://chat:8080/ws HTTP/1.1\r\nhost: chat:8080\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -71,7 +71,9 @@ async fn tls_get(address: SocketAddr, spiffe_id: Option<&str>) -> Result<String,
     let name = ServerName::try_from("outbound_.8080_._.echo.default.svc.cluster.local").unwrap();
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let mut tls = connector.connect(name, stream).await.map_err(|error| error.to_string())?;
-    tls.write_all(b"GET / HTTP/1.1\r\nhost: echo:8080\r\nconnection: close\r\n\r\n").await.map_err(|e| e.to_string())?;
+    tls.write_all(b"GET / HTTP/1.1\r\nhost: echo:8080\r\nconnection: close\r\n\r\n")
+        .await
+        .map_err(|e| e.to_string())?;
     let mut answer = Vec::new();
     tls.read_to_end(&mut answer).await.map_err(|error| error.to_string())?;
     if answer.is_empty() { Err("closed without an answer".into()) } else { Ok(String::from_utf8_lossy(&answer).into()) }
@@ -120,7 +122,12 @@ impl rustls::client::danger::ServerCertVerifier for Anyone {
         certificate: &rustls::pki_types::CertificateDer<'_>,
         signature: &rustls::DigitallySignedStruct,
     ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
@@ -154,15 +161,17 @@ async fn another_workload_at_the_address_of_the_endpoint_is_refused() {
     command = replaced;
     let _mallory = Process::spawn("mallory's sidecar", &mut command);
     eventually("mallory listens where echo did", || std::net::TcpStream::connect(inbound));
-    let answer = eventually_async("the caller meets mallory", async || {
-        let answer = client.get("http://echo:8080/").await.map_err(|error| (0, error))?;
-        let text = answer.text().to_owned();
-        // Until mallory is ready, connections are refused; then it is her certificate that is.
-        if text.contains("mallory") || answer.status == 200 { Err((answer.status.as_u16(), text)) } else { Ok(answer) }
+    let refusal = eventually_async("the caller meets mallory, and refuses her by her id", async || {
+        let answer = client.get("http://echo:8080/").await?;
+        assert_ne!(answer.text(), "mallory", "a request of echo's was answered by mallory");
+        // Until mallory's sidecar has its certificate, it is the connection that fails.
+        if answer.text().contains("/sa/mallory-v1, expected") { Ok(answer) } else { Err(answer.text().to_owned()) }
     })
     .await;
-    assert_eq!(answer.status, 503, "{}", answer.text());
-    assert_ne!(answer.text(), "mallory");
+    assert_eq!(refusal.status, 503);
+    let metric = ["istio_requests_total", "response_flags=\"UF", "reporter=\"source\""];
+    let refused = mesh.sidecar("client").metric(&metric).await;
+    assert!(refused >= 1.0, "refused with flag UF: {}", mesh.sidecar("client").metrics("istio_requests_total").await);
 }
 
 /// A sidecar that may not join ends, with exit code 1 and a sentence that says why.
@@ -174,17 +183,21 @@ async fn who_may_not_join_is_told_why() {
     mesh.take_sidecar("mallory-v1").terminate();
     std::fs::remove_dir_all(mesh.path().join("state-mallory-v1")).unwrap();
     let other = Mesh::start(&caller("client"), MeshOptions::default());
+    let expired = mesh.token("default/mallory-v1", &["--ttl", "1s"]);
+    let made = std::time::Instant::now();
+    eventually("the token has expired", || if made.elapsed().as_secs() >= 2 { Ok(()) } else { Err(made.elapsed()) });
     let cases = [
         ("a token for another identity", mesh.token("default/client", &[]), "mallory-v1"),
         ("a used token", used, "used"),
-        ("an expired token", mesh.token("default/mallory-v1", &["--ttl", "0s"]), "expired"),
+        ("an expired token", expired, "expired"),
         ("a token of another control plane", other.token("default/mallory-v1", &[]), "root"),
         ("no token", String::new(), "token"),
     ];
     for (what, token, word) in cases {
         let token = Some(token.as_str()).filter(|token| !token.is_empty());
         let mut sidecar = Process::spawn(what, &mut mesh.sidecar_command("mallory-v1", token));
-        let status = eventually(&format!("a sidecar with {what} ends"), || sidecar.exited().ok_or_else(|| sidecar.output()));
+        let status =
+            eventually(&format!("a sidecar with {what} ends"), || sidecar.exited().ok_or_else(|| sidecar.output()));
         assert_eq!(status.code(), Some(1), "{what}: {}", sidecar.output());
         assert!(sidecar.output().contains(word), "{what}: no word of {word:?} in: {}", sidecar.output());
     }

@@ -6,9 +6,9 @@ use weft_tests::{weft, weft_proxy};
 
 /// Texts that only a binary with that part has.
 const PARTS: &[(&str, &str)] = &[
-    ("a Wasm compiler", "cranelift"),
+    ("a Wasm compiler", "cranelift-codegen"),
     ("a registry client", "application/vnd.wasm.config.v0+json"),
-    ("a YAML parser", "granit-parser"),
+    ("a YAML parser", "granit"),
 ];
 
 #[test]

@@ -91,14 +91,16 @@ fn function_start(line: &str) -> Option<(usize, &str)> {
 /// Names of all crates in the normal dependency tree of one of ours, with the features that it ships with.
 fn tree(package: &str) -> BTreeSet<String> {
     let listed = stdout(
-        Command::new(env!("CARGO")).args(["tree", "--offline", "-e", "normal,no-proc-macro", "--prefix", "none"]).args([
-            "-f",
-            "{p}",
-            "-p",
-            package,
-        ]),
+        Command::new(env!("CARGO"))
+            .args(["tree", "--offline", "-e", "normal,no-proc-macro", "--prefix", "none"])
+            .args(["-f", "{p}", "-p", package]),
     );
-    listed.lines().filter_map(|line| line.split(' ').next()).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    listed
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The table of ARCHITECTURE.md: a crate, and what it must never see, however far down.
@@ -159,7 +161,10 @@ fn only_the_right_files_name_the_guarded_crates() {
             .map(|(path, _)| path)
             .collect();
         assert!(uses.is_empty(), "{name} belongs in {home}, not in {uses:?}");
-        assert!(sources().iter().any(|(path, text)| path.starts_with(home) && text.contains(name)), "{home} uses {name}");
+        assert!(
+            sources().iter().any(|(path, text)| path.starts_with(home) && text.contains(name)),
+            "{home} uses {name}"
+        );
     }
 }
 

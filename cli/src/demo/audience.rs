@@ -73,7 +73,9 @@ impl Client {
     }
 }
 
-async fn connect(sidecar: SocketAddr) -> Result<http1::SendRequest<Empty<Bytes>>, Box<dyn std::error::Error + Send + Sync>> {
+async fn connect(
+    sidecar: SocketAddr,
+) -> Result<http1::SendRequest<Empty<Bytes>>, Box<dyn std::error::Error + Send + Sync>> {
     let stream = TcpStream::connect(sidecar).await?;
     stream.set_nodelay(true)?;
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
@@ -104,7 +106,11 @@ impl Audience {
                     let start = Instant::now();
                     let answer = client.get(&call.url, &[]).await;
                     let judged = expectation.judge(call.name, &answer);
-                    score.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(call.name, start.elapsed(), judged);
+                    score.lock().unwrap_or_else(std::sync::PoisonError::into_inner).add(
+                        call.name,
+                        start.elapsed(),
+                        judged,
+                    );
                 }
             });
         }

@@ -71,7 +71,8 @@ impl Expectation {
             RATINGS => {
                 status(403)?;
                 let said = answer.text().contains("ratings are for reviews alone");
-                said.then_some(Verdict::Right).ok_or_else(|| format!("a 403 without its reason: {}", start(&answer.text())))
+                said.then_some(Verdict::Right)
+                    .ok_or_else(|| format!("a 403 without its reason: {}", start(&answer.text())))
             }
             other => Err(format!("nobody expects {other}")),
         }
@@ -82,7 +83,9 @@ impl Expectation {
 fn version(answer: &Answer) -> Result<String, String> {
     let json: serde_json::Value = serde_json::from_slice(&answer.body).map_err(|error| format!("no JSON: {error}"))?;
     let pod = json["podname"].as_str().unwrap_or_default();
-    pod.strip_prefix("reviews-").map(str::to_owned).ok_or_else(|| format!("podname {pod:?} names no version of reviews"))
+    pod.strip_prefix("reviews-")
+        .map(str::to_owned)
+        .ok_or_else(|| format!("podname {pod:?} names no version of reviews"))
 }
 
 fn start(text: &str) -> String {

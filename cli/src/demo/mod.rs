@@ -167,7 +167,11 @@ async fn swap(stage: &Stage, cast: &mut Cast, audience: &Audience) -> Result<Swa
     let wanted = pushed.component.to_string();
     while canary_digest(&mut admin, cast).await? != wanted {
         cast.must_play()?;
-        anyhow::ensure!(start.elapsed() < SWAP_MAX, "the new canary does not run within {SWAP_MAX:?}; see http://{}/status", cast.status);
+        anyhow::ensure!(
+            start.elapsed() < SWAP_MAX,
+            "the new canary does not run within {SWAP_MAX:?}; see http://{}/status",
+            cast.status
+        );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     Ok(Swap { from: before, to: wanted, took: start.elapsed(), failed: audience.score().failed - failed_before })
@@ -178,9 +182,11 @@ async fn canary_digest(admin: &mut audience::Client, cast: &Cast) -> Result<Stri
     let url = format!("http://{}/filters", cast.client_admin);
     let answer = admin.get(&url, &[]).await.map_err(|error| anyhow::anyhow!("{url}: {error}"))?;
     let filters: serde_json::Value = serde_json::from_slice(&answer.body)?;
-    let found = filters["filters"].as_array().into_iter().flatten().find(|filter| {
-        filter["key"].as_str().is_some_and(|key| key.starts_with("default/canary"))
-    });
+    let found = filters["filters"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|filter| filter["key"].as_str().is_some_and(|key| key.starts_with("default/canary")));
     Ok(found.and_then(|filter| filter["component"].as_str()).unwrap_or_default().to_owned())
 }
 

@@ -72,7 +72,13 @@ mod tests {
 
     #[test]
     fn shares_that_the_weights_give() {
-        let cases = [(90, 100, 0.9, true), (50, 100, 0.9, false), (0, 0, 0.5, false), (0, 1000, 0.1, false), (520, 1000, 0.5, true)];
+        let cases = [
+            (90, 100, 0.9, true),
+            (50, 100, 0.9, false),
+            (0, 0, 0.5, false),
+            (0, 1000, 0.1, false),
+            (520, 1000, 0.5, true),
+        ];
         for (seen, of, wanted, plausible) in cases {
             assert_eq!(is_plausible(seen, of, wanted), plausible, "{seen} of {of} where {wanted} is wanted");
         }

@@ -79,11 +79,14 @@ fn build(source: &Path, name: &str, weights: &str) -> Result<Built> {
 /// Weft's own source: the demo builds its filters from it.
 fn source(options: &Options) -> Result<PathBuf> {
     let built_from = Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned);
-    let candidates = options.source.clone().map_or_else(|| [Some(PathBuf::from(".")), built_from], |path| [Some(path), None]);
+    let candidates =
+        options.source.clone().map_or_else(|| [Some(PathBuf::from(".")), built_from], |path| [Some(path), None]);
     let found = candidates.into_iter().flatten().find(|path| path.join("filters/canary/Cargo.toml").is_file());
     match found {
         Some(path) => path.canonicalize().context("cannot resolve the source folder"),
-        None => bail!("the demo builds its filters from Weft's source, and it is not here; run it in a clone, or name one with --source"),
+        None => bail!(
+            "the demo builds its filters from Weft's source, and it is not here; run it in a clone, or name one with --source"
+        ),
     }
 }
 
@@ -95,7 +98,8 @@ fn folder(options: &Options) -> Result<(PathBuf, Option<tempfile::TempDir>)> {
         }
         return Ok((folder.canonicalize()?, None));
     }
-    let temporary = tempfile::Builder::new().prefix("weft-demo-").tempdir().context("cannot make a temporary folder")?;
+    let temporary =
+        tempfile::Builder::new().prefix("weft-demo-").tempdir().context("cannot make a temporary folder")?;
     Ok((temporary.path().to_owned(), Some(temporary)))
 }
 
@@ -103,7 +107,9 @@ fn write_mesh(from: &Path, to: &Path, registry: Option<&str>) -> Result<()> {
     let mut copied = 0;
     for entry in std::fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
         let path = entry?.path();
-        let Some(name) = path.file_name().filter(|_| path.extension().is_some_and(|ending| ending == "yaml")) else { continue };
+        let Some(name) = path.file_name().filter(|_| path.extension().is_some_and(|ending| ending == "yaml")) else {
+            continue;
+        };
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let text = match registry {
             Some(host) => text.replace(LAYOUT_PREFIX, &format!("oci://{host}/weft-demo/")),
@@ -115,7 +121,8 @@ fn write_mesh(from: &Path, to: &Path, registry: Option<&str>) -> Result<()> {
     if copied == 0 {
         bail!("{} holds no .yaml file", from.display());
     }
-    let plain = registry.map_or_else(String::new, |host| format!("\n  registries:\n  - host: {host}\n    plainHttp: true"));
+    let plain =
+        registry.map_or_else(String::new, |host| format!("\n  registries:\n  - host: {host}\n    plainHttp: true"));
     let mesh = format!(
         "apiVersion: weft.dev/v1alpha1\nkind: Mesh\nmetadata:\n  name: demo\nspec:\n  trustDomain: cluster.local\n  outboundTrafficPolicy: {{mode: REGISTRY_ONLY}}{plain}\n"
     );

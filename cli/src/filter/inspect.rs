@@ -10,7 +10,9 @@ use weft_oci::Reference;
 
 /// Shows a filter's contract, phases, config schema and documentation
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  weft filter inspect canary.wasm\n  weft filter inspect oci-layout:images/canary:1.2 -o json")]
+#[command(
+    after_help = "Examples:\n  weft filter inspect canary.wasm\n  weft filter inspect oci-layout:images/canary:1.2 -o json"
+)]
 pub(crate) struct Options {
     /// A component, or an image
     #[arg(value_name = "FILE|IMAGE")]

@@ -27,7 +27,12 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     let pulled = images.pull(&options.image, spool.path()).await.map_err(explain)?;
     std::fs::copy(pulled.component.path(), &options.output)
         .with_context(|| format!("cannot write {}", options.output.display()))?;
-    progress(format_args!("{}: component {}, {} bytes", options.image, pulled.component.digest(), pulled.component.bytes()));
+    progress(format_args!(
+        "{}: component {}, {} bytes",
+        options.image,
+        pulled.component.digest(),
+        pulled.component.bytes()
+    ));
     say(pulled.image);
     Ok(())
 }

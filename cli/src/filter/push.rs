@@ -6,16 +6,16 @@ use anyhow::{Context, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use weft_filter_build::{BuildOptions, inspect};
-use weft_oci::{Artifact, CONFIG_SCHEMA_ANNOTATION, DESCRIPTION_ANNOTATION, Images, Pushed, Reference, TITLE_ANNOTATION};
+use weft_oci::{
+    Artifact, CONFIG_SCHEMA_ANNOTATION, DESCRIPTION_ANNOTATION, Images, Pushed, Reference, TITLE_ANNOTATION,
+};
 
 /// Pushes a filter to an OCI registry, or into an OCI image-layout folder
 ///
 /// Prints the image's digest, which `digest:` of a Filter can pin.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  weft filter push canary.wasm oci://registry.example/filters/canary:1.2\n  \
-                  weft filter push filters/canary oci-layout:images/canary:1.2"
-)]
+#[command(after_help = "Examples:\n  weft filter push canary.wasm oci://registry.example/filters/canary:1.2\n  \
+                  weft filter push filters/canary oci-layout:images/canary:1.2")]
 pub(crate) struct Options {
     /// A component, or the folder of a filter crate, which is built first
     #[arg(value_name = "FILE|DIR")]

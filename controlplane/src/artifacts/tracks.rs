@@ -145,12 +145,10 @@ impl Tracks {
         for (name, track) in &self.filters {
             facts.filters.insert(name.clone(), track.status(name));
             let Some(good) = &track.good else { continue };
-            let artifacts: BTreeMap<_, _> = facts
-                .artifacts
-                .values()
-                .filter(|artifact| artifact.component == good.version.component)
-                .map(|artifact| (artifact.key.clone(), artifact.digest))
-                .collect();
+            // By component and not through `facts.artifacts`: components that differ in no instruction (another
+            // custom section, say) share an artifact, which stands there under one of them.
+            let artifacts = store.artifacts_of(good.version.component);
+            let artifacts: BTreeMap<_, _> = artifacts.into_iter().map(|artifact| (artifact.key, artifact.digest)).collect();
             for (key, admitted) in good.policies.iter().filter(|(key, _)| track.ask.policies.contains_key(*key)) {
                 let policy = PolicyFact {
                     component: good.version.component,
