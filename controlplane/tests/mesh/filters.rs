@@ -24,13 +24,21 @@ spec:
   hosts: [reviews]
   http:
   - filters: [{name: policy}]
-    route: [{destination: {host: reviews}}]
+    route:
+    - {destination: {host: reviews, subset: v1}, weight: 50}
+    - {destination: {host: reviews, subset: v2}, weight: 50}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: reviews}
+spec: {host: reviews, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v1}}]}
 ";
 
-/// One of our own filters under the tag `1` of an image layout beside the mesh's folder.
-async fn push(mesh: &Mesh, name: &str) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../filters").join(name);
-    let options = BuildOptions { cargo_output: CargoOutput::Kept, ..BuildOptions::default() };
+/// A canary with these weights under the tag `1` of an image layout beside the mesh's folder.
+async fn push(mesh: &Mesh, weights: &str) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../filters/canary");
+    let env = vec![("WEFT_CANARY_SUBSETS".to_owned(), weights.to_owned())];
+    let options = BuildOptions { cargo_output: CargoOutput::Kept, env, ..BuildOptions::default() };
     let built = tokio::task::spawn_blocking(move || build(&folder, &options)).await.unwrap().unwrap();
     let reference: Reference = format!("oci-layout:{}:1", mesh.path().join("images").display()).parse().unwrap();
     let artifact = Artifact { component: built.component, annotations: Default::default() };
@@ -63,7 +71,7 @@ async fn fetch(sidecar: &Sidecar, artifact: Digest) {
 #[tokio::test]
 async fn a_filter_reaches_those_whose_rules_name_it_and_a_moved_tag_is_an_update() {
     let mesh = Mesh::bookinfo();
-    push(&mesh, "headers").await;
+    push(&mesh, "v1=90,v2=10").await;
     let process = Process::start(&mesh);
     let mut user = join(&mesh, &process, "productpage", &["reviews"]).await;
     user.update().await;
@@ -75,7 +83,7 @@ async fn a_filter_reaches_those_whose_rules_name_it_and_a_moved_tag_is_an_update
     fetch(&user, artifact).await;
     let refused = other.fetch(&artifact.to_string()).await.unwrap_err();
     assert_eq!(refused.code(), Code::NotFound, "no snapshot of the other names it");
-    push(&mesh, "authz").await;
+    push(&mesh, "v1=10,v2=90").await;
     user.until("the other component", |snapshot| {
         snapshot.filters().any(|filter| filter.component.is_some() && filter.component != first.component)
     })
