@@ -71,7 +71,7 @@ async fn fetch(sidecar: &Sidecar, artifact: Digest) {
 #[tokio::test]
 async fn a_filter_reaches_those_whose_rules_name_it_and_a_moved_tag_is_an_update() {
     let mesh = Mesh::bookinfo();
-    push(&mesh, "v1=90,v2=10").await;
+    Box::pin(push(&mesh, "v1=90,v2=10")).await;
     let process = Process::start(&mesh);
     let mut user = join(&mesh, &process, "productpage", &["reviews"]).await;
     user.update().await;
@@ -83,7 +83,7 @@ async fn a_filter_reaches_those_whose_rules_name_it_and_a_moved_tag_is_an_update
     fetch(&user, artifact).await;
     let refused = other.fetch(&artifact.to_string()).await.unwrap_err();
     assert_eq!(refused.code(), Code::NotFound, "no snapshot of the other names it");
-    push(&mesh, "v1=10,v2=90").await;
+    Box::pin(push(&mesh, "v1=10,v2=90")).await;
     user.until("the other component", |snapshot| {
         snapshot.filters().any(|filter| filter.component.is_some() && filter.component != first.component)
     })
