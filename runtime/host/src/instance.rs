@@ -8,6 +8,7 @@ use crate::contract;
 use crate::engine;
 use crate::host::{self, Host};
 use crate::ledger::Ledger;
+use crate::watch::Watch;
 use crate::{FailureKind, Message};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +36,8 @@ pub(crate) struct Instance {
 
 /// On which slot of the watchdog a call runs, and for how long it may.
 #[derive(Clone, Copy)]
-pub(crate) struct Leash {
+pub(crate) struct Leash<'a> {
+    pub(crate) watch: &'a Watch,
     pub(crate) slot: usize,
     pub(crate) deadline: Duration,
 }
@@ -70,7 +72,7 @@ impl Blueprint {
     pub(crate) fn make(
         &self,
         engine: &engine::Inner,
-        leash: Leash,
+        leash: Leash<'_>,
     ) -> Result<(Instance, contract::Manifest), MakeError> {
         let host = Host::new(Arc::clone(&self.ledger), Arc::clone(&engine.watch), self.memory_max, engine.next_seed());
         let mut store = Store::new(&engine.wasm, host);
@@ -80,8 +82,7 @@ impl Blueprint {
         store.epoch_deadline_callback(host::on_epoch);
 
         let shape = &self.component.inner;
-        let watch = Arc::clone(&engine.watch);
-        let running = watch.enter(leash.slot, leash.deadline);
+        let running = leash.watch.enter(leash.slot, leash.deadline);
         store.data_mut().running = (leash.slot, running.seq());
         let instance = shape.pre.instantiate(&mut store).map_err(|error| instance_error(&store, error))?;
         let mut function = |index: &ComponentExportIndex| instance.get_func(&mut store, index);
@@ -105,7 +106,7 @@ impl Blueprint {
 impl Instance {
     pub(crate) fn on_request(
         &mut self,
-        leash: Leash,
+        leash: Leash<'_>,
         message: &dyn Message,
         attributes: &[Option<&str>],
     ) -> Result<contract::Verdict, Fault> {
@@ -118,7 +119,7 @@ impl Instance {
     /// Called only where the manifest has response attributes, and so the component has the phase.
     pub(crate) fn on_response(
         &mut self,
-        leash: Leash,
+        leash: Leash<'_>,
         message: &dyn Message,
         attributes: &[Option<&str>],
         state: Option<&[u8]>,
@@ -143,7 +144,7 @@ impl Instance {
     #[inline]
     fn call<Parameters, Answer>(
         &mut self,
-        leash: Leash,
+        leash: Leash<'_>,
         message: &dyn Message,
         function: Func,
         parameters: Parameters,
@@ -156,14 +157,13 @@ impl Instance {
         // SAFETY: `make` checked the function against these very types, lifetimes aside.
         #[allow(unsafe_code)]
         let function = unsafe { TypedFunc::<Parameters, Answer>::new_unchecked(function) };
-        let watch = Arc::clone(&self.store.data().watch);
-        let running = watch.enter(leash.slot, leash.deadline);
+        let running = leash.watch.enter(leash.slot, leash.deadline);
         let host = self.store.data_mut();
         host.running = (leash.slot, running.seq());
         host.memory.refused = false;
         if self.reads_lazily {
-            // SAFETY: taken back below; nothing between unwinds past it, since wasmtime turns a panic of a host
-            // function into one of this call only after the guest is gone, and then the instance is gone too.
+            // SAFETY: taken back below. Where a host function panics the call unwinds, and the instance with it: its
+            // callers own it on their stacks.
             #[allow(unsafe_code)]
             unsafe {
                 host.lend(message);

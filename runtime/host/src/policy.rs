@@ -134,7 +134,7 @@ impl Policy {
         };
         let maker = engine.inner.maker();
         let begun = Instant::now();
-        let leash = Leash { slot: maker.slot, deadline: CONFIGURE_DEADLINE };
+        let leash = Leash { watch: &engine.inner.watch, slot: maker.slot, deadline: CONFIGURE_DEADLINE };
         let named = |error| named(&settings.key, error);
         let (first, raw_manifest) = blueprint.make(&engine.inner, leash).map_err(named)?;
         let first_took = begun.elapsed();
@@ -201,8 +201,9 @@ impl Inner {
     #[inline]
     pub(crate) fn take(&self, worker: usize) -> Option<Box<Instance>> {
         let seat = self.seats.get(worker)?;
+        let instance = seat.instance.take().or_else(|| self.spares.pop())?;
         seat.calls.store(seat.calls.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        seat.instance.take().or_else(|| self.spares.pop())
+        Some(instance)
     }
 
     /// Gives a worker's instance back, or a fresh one in its place where it has served long enough.
@@ -269,7 +270,7 @@ impl Inner {
             if !wait.is_zero() {
                 return Some(wait);
             }
-            let leash = Leash { slot, deadline: self.refill_deadline };
+            let leash = Leash { watch: &self.engine.inner.watch, slot, deadline: self.refill_deadline };
             let made = self.blueprint.make(&self.engine.inner, leash);
             self.debt().add(begun.elapsed(), Instant::now());
             match made {

@@ -113,14 +113,15 @@ fn call(policy: &Arc<policy::Inner>, call: Call, slot: usize) {
 fn run<Raw>(
     policy: &Arc<policy::Inner>,
     slot: usize,
-    handler: impl FnOnce(&mut Instance, Leash) -> Result<Raw, Fault>,
+    handler: impl FnOnce(&mut Instance, Leash<'_>) -> Result<Raw, Fault>,
 ) -> Result<Raw, Failure> {
     if policy.place() == Place::Refused {
         return Err(policy.refused());
     }
     let mut instance = policy.take_any().ok_or_else(|| policy.starved())?;
     policy.ledger.pooled.fetch_add(1, Ordering::Relaxed);
-    match handler(&mut instance, Leash { slot, deadline: policy.settings.deadline }) {
+    let leash = Leash { watch: &policy.engine().watch, slot, deadline: policy.settings.deadline };
+    match handler(&mut instance, leash) {
         Ok(raw) => {
             policy.give_to_pool(instance);
             Ok(raw)

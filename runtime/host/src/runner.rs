@@ -81,11 +81,13 @@ impl Runner {
         &self,
         policy: &Arc<policy::Inner>,
         attributes: &Attributes<'_>,
-        handler: impl FnOnce(&mut Instance, Leash, &[Option<&str>]) -> Result<Raw, Fault>,
+        handler: impl FnOnce(&mut Instance, Leash<'_>, &[Option<&str>]) -> Result<Raw, Fault>,
     ) -> Result<Raw, Failure> {
         let Some(mut instance) = policy.take(self.worker) else { return Err(policy.starved()) };
         let views: SmallVec<[Option<&str>; 8]> = attributes.iter().map(Option::as_deref).collect();
-        match handler(&mut instance, Leash { slot: self.worker, deadline: policy.settings.deadline }, &views) {
+        let leash =
+            Leash { watch: &policy.engine().watch, slot: self.worker, deadline: policy.settings.deadline };
+        match handler(&mut instance, leash, &views) {
             Ok(raw) => {
                 policy.give_back(self.worker, instance);
                 Ok(raw)

@@ -52,9 +52,9 @@ fn limit() {
     set(libc::RLIMIT_AS, MEMORY_BYTES_MAX);
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 type Resource = libc::__rlimit_resource_t;
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 type Resource = libc::c_int;
 
 #[allow(unsafe_code)]
