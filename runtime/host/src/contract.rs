@@ -110,6 +110,7 @@ pub(crate) enum ResponseVerdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift, Lower)]
 #[component(enum)]
 #[repr(u8)]
+#[allow(dead_code, reason = "made by lifting alone")]
 pub(crate) enum Level {
     #[component(name = "debug")]
     Debug,

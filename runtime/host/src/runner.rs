@@ -85,8 +85,7 @@ impl Runner {
     ) -> Result<Raw, Failure> {
         let Some(mut instance) = policy.take(self.worker) else { return Err(policy.starved()) };
         let views: SmallVec<[Option<&str>; 8]> = attributes.iter().map(Option::as_deref).collect();
-        let leash =
-            Leash { watch: &policy.engine().watch, slot: self.worker, deadline: policy.settings.deadline };
+        let leash = Leash { watch: &policy.engine().watch, slot: self.worker, deadline: policy.settings.deadline };
         match handler(&mut instance, leash, &views) {
             Ok(raw) => {
                 policy.give_back(self.worker, instance);

@@ -55,7 +55,8 @@ impl Watch {
     pub(crate) fn start(slots: usize, condemn: impl Fn() + Send + 'static) -> std::io::Result<Arc<Self>> {
         let watch = Arc::new(Self {
             slots: (0..slots).map(|_| CachePadded::new(Slot::default())).collect(),
-            parked: AtomicBool::new(false),
+            // The watchdog begins by waiting for the first call.
+            parked: AtomicBool::new(true),
             stopped: AtomicBool::new(false),
             alarm: Alarm::new()?,
         });

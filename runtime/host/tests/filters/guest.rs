@@ -11,7 +11,7 @@ use weft_filter_host::{
     PrepareError, Runner, Verdict, compile,
 };
 
-pub fn component() -> &'static [u8] {
+pub(crate) fn component() -> &'static [u8] {
     static COMPONENT: OnceLock<Vec<u8>> = OnceLock::new();
     COMPONENT.get_or_init(|| {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/guests/hostile");
@@ -21,7 +21,7 @@ pub fn component() -> &'static [u8] {
 }
 
 /// The hostile filter, compiled.
-pub fn artifact() -> &'static Path {
+pub(crate) fn artifact() -> &'static Path {
     static ARTIFACT: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = ARTIFACT.get_or_init(|| {
         let dir = TempDir::new().unwrap();
@@ -33,43 +33,43 @@ pub fn artifact() -> &'static Path {
 }
 
 /// An engine for one worker, a runner on this thread and the component.
-pub struct Bench {
-    pub engine: Engine,
-    pub runner: Runner,
-    pub component: Component,
+pub(crate) struct Bench {
+    pub(crate) engine: Engine,
+    pub(crate) runner: Runner,
+    pub(crate) component: Component,
 }
 
 impl Bench {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(EngineOptions { workers: 1, policies_max: 16, ..EngineOptions::default() })
     }
 
-    pub fn with(options: EngineOptions) -> Self {
+    pub(crate) fn with(options: EngineOptions) -> Self {
         let engine = Engine::new(options).unwrap();
         let component = Component::load(&engine, artifact()).unwrap();
         Self { runner: Runner::new(&engine, 0), engine, component }
     }
 
-    pub fn prepare(&self, settings: PolicySettings) -> Result<Policy, PrepareError> {
+    pub(crate) fn prepare(&self, settings: PolicySettings) -> Result<Policy, PrepareError> {
         Policy::prepare(&self.engine, &self.component, settings, 1)
     }
 
-    pub fn policy(&self, config: &str) -> Policy {
+    pub(crate) fn policy(&self, config: &str) -> Policy {
         self.prepare(settings(config)).unwrap()
     }
 
     /// Only for policies on the worker or in the pool: blocks until there is an answer.
-    pub fn request(&self, policy: &Policy, message: &Head) -> Result<Verdict, Failure> {
+    pub(crate) fn request(&self, policy: &Policy, message: &Head) -> Result<Verdict, Failure> {
         block_on(self.runner.on_request(policy, message))
     }
 }
 
-pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
 /// Unhurried limits: these tests share their cores with others.
-pub fn settings(config: &str) -> PolicySettings {
+pub(crate) fn settings(config: &str) -> PolicySettings {
     PolicySettings {
         key: "default/hostile".to_owned(),
         component: "sha256:test".to_owned(),
@@ -82,7 +82,7 @@ pub fn settings(config: &str) -> PolicySettings {
 }
 
 /// Waits until it is so, for at most ten seconds.
-pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
         assert!(start.elapsed() < Duration::from_secs(10), "{what} did not come true");
@@ -92,13 +92,13 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// A request.
 #[derive(Clone, Debug, Default)]
-pub struct Head {
-    pub path: &'static str,
-    pub headers: Vec<(&'static str, &'static [u8])>,
+pub(crate) struct Head {
+    pub(crate) path: &'static str,
+    pub(crate) headers: Vec<(&'static str, &'static [u8])>,
 }
 
 impl Head {
-    pub fn new(path: &'static str, headers: &[(&'static str, &'static str)]) -> Self {
+    pub(crate) fn new(path: &'static str, headers: &[(&'static str, &'static str)]) -> Self {
         Self { path, headers: headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect() }
     }
 }
