@@ -102,10 +102,13 @@ impl RebuildDebt {
 mod tests {
     use super::*;
 
+    /// One miss: seconds since the first, and what comes of it.
+    type Miss = (u32, Option<Move>);
+
     #[test]
     fn misses_move_a_policy_on() {
         let second = Duration::from_secs(1);
-        let cases: &[(&str, &[(u32, Option<Move>)])] = &[
+        let cases: &[(&str, &[Miss])] = &[
             ("two are forgiven", &[(0, None), (1, None), (11, None), (12, None), (30, None)]),
             ("the third within ten seconds", &[(0, None), (1, None), (9, Some(Move::ToPool))]),
             ("the first is too long ago", &[(0, None), (5, None), (10, None), (11, Some(Move::ToPool))]),

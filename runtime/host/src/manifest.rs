@@ -128,8 +128,8 @@ impl Manifest {
             response_writes: list("response-writes", &raw.response_writes, |name| {
                 writable("response-writes", Phase::Response, name)
             })?,
-            upstreams: distinct("upstreams", list("upstreams", &raw.upstreams, |name| subset(name))?)?,
-            counters: distinct("counters", list("counters", &raw.counters, |name| counter(name))?)?,
+            upstreams: distinct("upstreams", list("upstreams", &raw.upstreams, subset)?)?,
+            counters: distinct("counters", list("counters", &raw.counters, counter)?)?,
             guard: raw.guard,
         })
     }
