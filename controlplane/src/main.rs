@@ -1,6 +1,7 @@
 //! The binary `weft-controlplane`: the control plane and nothing else.
 
 use clap::{Parser, Subcommand};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 use weft_controlplane::{LogFormat, Options};
@@ -39,7 +40,8 @@ fn main() -> anyhow::Result<ExitCode> {
 
 fn log(options: &Options) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&options.log_level)?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     match options.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

@@ -148,7 +148,8 @@ impl Tracks {
             // By component and not through `facts.artifacts`: components that differ in no instruction (another
             // custom section, say) share an artifact, which stands there under one of them.
             let artifacts = store.artifacts_of(good.version.component);
-            let artifacts: BTreeMap<_, _> = artifacts.into_iter().map(|artifact| (artifact.key, artifact.digest)).collect();
+            let artifacts: BTreeMap<_, _> =
+                artifacts.into_iter().map(|artifact| (artifact.key, artifact.digest)).collect();
             for (key, admitted) in good.policies.iter().filter(|(key, _)| track.ask.policies.contains_key(*key)) {
                 let policy = PolicyFact {
                     component: good.version.component,

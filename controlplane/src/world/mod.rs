@@ -206,6 +206,7 @@ impl Loop {
     fn forget(&mut self, now: Instant) {
         let world = self.adoption.newest().clone();
         if self.joined.forget(|workload| world.member(workload).is_some(), now) == Change::Some {
+            self.issued.retain(|workload, _| world.member(workload).is_some());
             self.peers_changed();
         }
     }

@@ -110,7 +110,7 @@ impl Loop {
 
     pub(super) fn close(&mut self, stream: StreamId, status: Status) {
         let Some(proxy) = self.proxies.remove(&stream) else { return };
-        tracing::warn!(workload = %proxy.workload, reason = status.message(), "stream closed");
+        tracing::info!(workload = %proxy.workload, reason = status.message(), "stream closed");
         // A full outbox closes without a reason.
         let _ = proxy.line.outbox.try_send(Err(status));
     }

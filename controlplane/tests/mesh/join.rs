@@ -113,6 +113,25 @@ async fn a_control_plane_with_another_root_believes_nobody() {
 }
 
 #[tokio::test]
+async fn the_mesh_object_names_the_trust_domain() {
+    let mesh = Mesh::bookinfo();
+    let early = mesh.token("default/reviews");
+    mesh.write(
+        "mesh.yaml",
+        "apiVersion: weft.dev/v1alpha1\nkind: Mesh\nmetadata: {name: mesh}\nspec: {trustDomain: shop.example}\n",
+    );
+    let running = mesh.start().await;
+    let refused = Kept::join(running.stream, &early, "default/reviews-v1").await.err().unwrap();
+    assert!(refused.message().contains("trust domain cluster.local, and this mesh is shop.example"), "{refused:?}");
+    let kept = Kept::join(running.stream, &mesh.token("default/reviews"), "default/reviews-v1").await.unwrap();
+    assert_eq!(kept.signed.trust_domain, "shop.example");
+    let mut sidecar = kept.connect(running.stream, &[]).await.unwrap();
+    let snapshot = sidecar.update().await;
+    assert_eq!(snapshot.workload().unwrap().identity.as_str(), "spiffe://shop.example/ns/default/sa/reviews");
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn a_root_changes_and_nobody_is_cut_off() {
     let mesh = Mesh::bookinfo();
     let life = Duration::from_secs(3);
