@@ -97,14 +97,16 @@ fn call(policy: &Arc<policy::Inner>, call: Call, slot: usize) {
     match phase {
         Phase::Request(answer) => {
             let verdict = run(policy, slot, |instance, leash| instance.on_request(leash, &message, &attributes))
-                .and_then(|raw| check::verdict(raw, &policy.manifest).map_err(|error| nonsense(policy, &error)));
+                .and_then(|raw| check::verdict(raw, &policy.origin.manifest).map_err(|error| nonsense(policy, &error)));
             drop(answer.send(verdict));
         }
         Phase::Response { state, answer } => {
             let verdict = run(policy, slot, |instance, leash| {
                 instance.on_response(leash, &message, &attributes, state.as_deref())
             })
-            .and_then(|raw| check::response_verdict(raw, &policy.manifest).map_err(|error| nonsense(policy, &error)));
+            .and_then(|raw| {
+                check::response_verdict(raw, &policy.origin.manifest).map_err(|error| nonsense(policy, &error))
+            });
             drop(answer.send(verdict));
         }
     }

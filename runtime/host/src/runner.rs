@@ -42,7 +42,7 @@ impl Runner {
         if policy.place() == Place::Worker {
             let raw =
                 self.run(policy, &attributes, |instance, leash, views| instance.on_request(leash, message, views))?;
-            return check::verdict(raw, &policy.manifest).map_err(|error| nonsense(policy, &error));
+            return check::verdict(raw, &policy.origin.manifest).map_err(|error| nonsense(policy, &error));
         }
         let (answer, verdict) = oneshot::channel();
         hand_over(policy, message, &attributes, Phase::Request(answer))?;
@@ -59,7 +59,7 @@ impl Runner {
         state: Option<Vec<u8>>,
     ) -> Result<ResponseVerdict, Failure> {
         let policy = &policy.inner;
-        if policy.manifest.response.is_empty() {
+        if policy.origin.manifest.response.is_empty() {
             return Ok(ResponseVerdict::Pass);
         }
         let attributes = read_response(policy, message);
@@ -67,7 +67,7 @@ impl Runner {
             let raw = self.run(policy, &attributes, |instance, leash, views| {
                 instance.on_response(leash, message, views, state.as_deref())
             })?;
-            return check::response_verdict(raw, &policy.manifest).map_err(|error| nonsense(policy, &error));
+            return check::response_verdict(raw, &policy.origin.manifest).map_err(|error| nonsense(policy, &error));
         }
         let (answer, verdict) = oneshot::channel();
         hand_over(policy, message, &attributes, Phase::Response { state, answer })?;
@@ -101,7 +101,7 @@ impl Runner {
 
 fn read_request<'a>(policy: &policy::Inner, message: &'a impl Message) -> Result<Attributes<'a>, Failure> {
     let mut attributes = Attributes::new();
-    for attribute in &policy.manifest.request {
+    for attribute in &policy.origin.manifest.request {
         match message.attribute(attribute).map(text) {
             Some(None) if policy.settings.non_utf8 == NonUtf8::Refuse => return Err(not_utf8(policy, attribute)),
             value => attributes.push(value.flatten()),
@@ -118,7 +118,7 @@ fn read_response<'a>(policy: &policy::Inner, message: &'a impl Message) -> Attri
         }
         value => value.flatten(),
     };
-    policy.manifest.response.iter().map(read).collect()
+    policy.origin.manifest.response.iter().map(read).collect()
 }
 
 fn text(value: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
