@@ -8,6 +8,8 @@ use crate::filters::FilterRun;
 use crate::record::{Kind, Record};
 use http::{HeaderValue, Version};
 use std::io::Write;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Formats into a buffer that it keeps.
 pub(super) struct Line {
@@ -43,25 +45,29 @@ impl Line {
             escaped(part, out);
         }
         out.extend_from_slice(b"\" ");
-        let status = record.status.map_or(0, |status| status.as_u16());
-        // Writing to a Vec does not fail.
-        let _ = write!(out, "{status} {} {} ", record.flag, record.details);
-        plain(record.termination, out);
-        quoted(record.upstream_failure.as_deref().map(str::as_bytes), out);
-        let _ = write!(out, "{} {} {} ", record.bytes_received, record.bytes_sent, record.duration.as_millis());
-        match service_time(record) {
-            Some(millis) => {
-                let _ = write!(out, "{millis} ");
-            }
-            None => out.extend_from_slice(b"- "),
+        digits(status(record), out);
+        for word in [record.flag, record.details, record.termination.unwrap_or("-")] {
+            out.push(b' ');
+            out.extend_from_slice(word.as_bytes());
         }
+        out.push(b' ');
+        quoted(record.upstream_failure.as_deref().map(str::as_bytes), out);
+        for number in [record.bytes_received, record.bytes_sent, millis(record.duration)] {
+            digits(number, out);
+            out.push(b' ');
+        }
+        match service_time(record) {
+            Some(millis) => digits(millis, out),
+            None => out.push(b'-'),
+        }
+        out.push(b' ');
         let request = &record.request;
         quoted(bytes(&request.forwarded_for), out);
         quoted(bytes(&request.user_agent), out);
         quoted(bytes(&request.request_id), out);
         quoted(Some(request.authority.as_bytes()).filter(|a| !a.is_empty()), out);
         addresses_text(record, out);
-        let _ = write!(out, "{}", route_name(record).unwrap_or("-"));
+        escaped(route_name(record).unwrap_or("-").as_bytes(), out);
         if !record.filters.is_empty() {
             out.extend_from_slice(b" filters=\"");
             record.filters.iter().enumerate().for_each(|(index, run)| filter(index, run, out));
@@ -80,37 +86,34 @@ impl Line {
         self.out.push(b'"');
         let request = &record.request;
         let [method, path, protocol] = request_line(record);
-        let known = |part: &'static str, text: &[u8], out: &mut Vec<u8>| {
-            string(part, Some(text).filter(|text| *text != b"-"), out);
-        };
+        let known = |text: &'static str| Some(text.as_bytes()).filter(|text| *text != b"-");
         let out = &mut self.out;
-        string("route_name", route_name(record).map(str::as_bytes), out);
-        known("method", method, out);
-        known("path", path, out);
-        known("protocol", protocol, out);
-        number("response_code", record.status.map_or(0, |status| status.as_u16().into()), out);
-        string("response_flags", Some(record.flag.as_bytes()), out);
-        known("response_code_details", record.details.as_bytes(), out);
-        string("connection_termination_details", record.termination.map(str::as_bytes), out);
-        number("bytes_received", record.bytes_received, out);
-        number("bytes_sent", record.bytes_sent, out);
-        number("duration", record.duration.as_millis() as u64, out);
-        // A string in Istio too: there it is a header's value.
-        let service_time = service_time(record).map(|millis| millis.to_string());
-        string("upstream_service_time", service_time.as_deref().map(str::as_bytes), out);
-        string("x_forwarded_for", bytes(&request.forwarded_for), out);
-        string("user_agent", bytes(&request.user_agent), out);
-        string("request_id", bytes(&request.request_id), out);
-        string("authority", Some(request.authority.as_bytes()).filter(|a| !a.is_empty()), out);
+        string(b",\"route_name\":", route_name(record).map(str::as_bytes), out);
+        string(b",\"method\":", Some(method).filter(|text| *text != b"-"), out);
+        string(b",\"path\":", Some(path).filter(|text| *text != b"-"), out);
+        string(b",\"protocol\":", Some(protocol).filter(|text| *text != b"-"), out);
+        number(b",\"response_code\":", status(record), out);
+        string(b",\"response_flags\":", Some(record.flag.as_bytes()), out);
+        string(b",\"response_code_details\":", known(record.details), out);
+        string(b",\"connection_termination_details\":", record.termination.map(str::as_bytes), out);
+        number(b",\"bytes_received\":", record.bytes_received, out);
+        number(b",\"bytes_sent\":", record.bytes_sent, out);
+        number(b",\"duration\":", millis(record.duration), out);
+        service_time_json(record, out);
+        string(b",\"x_forwarded_for\":", bytes(&request.forwarded_for), out);
+        string(b",\"user_agent\":", bytes(&request.user_agent), out);
+        string(b",\"request_id\":", bytes(&request.request_id), out);
+        string(b",\"authority\":", Some(request.authority.as_bytes()).filter(|a| !a.is_empty()), out);
         addresses_json(record, out);
-        string("upstream_transport_failure_reason", record.upstream_failure.as_deref().map(str::as_bytes), out);
+        let failure = record.upstream_failure.as_deref().map(str::as_bytes);
+        string(b",\"upstream_transport_failure_reason\":", failure, out);
         if !record.filters.is_empty() {
             out.extend_from_slice(b",\"filters\":\"");
             record.filters.iter().enumerate().for_each(|(index, run)| filter(index, run, out));
             out.push(b'"');
         }
         if let Some(reason) = &record.reason {
-            string("reason", Some(reason.as_bytes()), out);
+            string(b",\"reason\":", Some(reason.as_bytes()), out);
         }
         out.push(b'}');
     }
@@ -132,42 +135,76 @@ fn request_line(record: &Record) -> [&[u8]; 3] {
 
 fn addresses_text(record: &Record, out: &mut Vec<u8>) {
     let upstream = record.upstream.as_ref();
-    // Writing to a Vec does not fail.
-    let _ = match upstream {
-        Some(upstream) => write!(out, "\"{}\" ", upstream.address),
-        None => write!(out, "\"-\" "),
-    };
-    plain(record.target.cluster(), out);
-    let _ = match upstream.and_then(|upstream| upstream.local) {
-        Some(local) => write!(out, "{local} "),
-        None => write!(out, "- "),
-    };
-    let _ = write!(out, "{} {} ", record.peer.local, record.peer.remote);
-    plain(record.peer.sni.as_deref(), out);
+    out.push(b'"');
+    address_or_dash(upstream.map(|upstream| &upstream.address), out);
+    out.extend_from_slice(b"\" ");
+    escaped(record.target.cluster().unwrap_or("-").as_bytes(), out);
+    out.push(b' ');
+    let local = upstream.and_then(|upstream| upstream.local.as_ref());
+    for known in [local, Some(&record.peer.local), Some(&record.peer.remote)] {
+        address_or_dash(known, out);
+        out.push(b' ');
+    }
+    escaped(record.peer.sni.as_deref().unwrap_or("-").as_bytes(), out);
+    out.push(b' ');
+}
+
+fn address_or_dash(known: Option<&SocketAddr>, out: &mut Vec<u8>) {
+    match known {
+        Some(known) => address(known, out),
+        None => out.push(b'-'),
+    }
 }
 
 fn addresses_json(record: &Record, out: &mut Vec<u8>) {
     let upstream = record.upstream.as_ref();
-    let address = |key: &str, address: Option<&dyn std::fmt::Display>, out: &mut Vec<u8>| {
-        let _ = match address {
-            Some(address) => write!(out, ",\"{key}\":\"{address}\""),
-            None => write!(out, ",\"{key}\":null"),
-        };
-    };
-    address("upstream_host", upstream.map(|u| &u.address as _), out);
-    string("upstream_cluster", record.target.cluster().map(str::as_bytes), out);
-    address("upstream_local_address", upstream.and_then(|u| u.local.as_ref()).map(|local| local as _), out);
-    address("downstream_local_address", Some(&record.peer.local), out);
-    address("downstream_remote_address", Some(&record.peer.remote), out);
-    string("requested_server_name", record.peer.sni.as_deref().map(str::as_bytes), out);
+    address_json(b",\"upstream_host\":", upstream.map(|u| &u.address), out);
+    string(b",\"upstream_cluster\":", record.target.cluster().map(str::as_bytes), out);
+    address_json(b",\"upstream_local_address\":", upstream.and_then(|u| u.local.as_ref()), out);
+    address_json(b",\"downstream_local_address\":", Some(&record.peer.local), out);
+    address_json(b",\"downstream_remote_address\":", Some(&record.peer.remote), out);
+    string(b",\"requested_server_name\":", record.peer.sni.as_deref().map(str::as_bytes), out);
+}
+
+fn address_json(key: &[u8], known: Option<&SocketAddr>, out: &mut Vec<u8>) {
+    out.extend_from_slice(key);
+    match known {
+        Some(known) => {
+            out.push(b'"');
+            address(known, out);
+            out.push(b'"');
+        }
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+/// A string in Istio too: there it is a header's value.
+fn service_time_json(record: &Record, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"upstream_service_time\":");
+    match service_time(record) {
+        Some(millis) => {
+            out.push(b'"');
+            digits(millis, out);
+            out.push(b'"');
+        }
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+fn status(record: &Record) -> u64 {
+    record.status.map_or(0, |status| status.as_u16().into())
 }
 
 fn route_name(record: &Record) -> Option<&str> {
     record.route.as_ref().map(|route| &*route.name).filter(|name| !name.is_empty())
 }
 
-fn service_time(record: &Record) -> Option<u128> {
-    record.upstream.as_ref()?.service_time.map(|time| time.as_millis())
+fn service_time(record: &Record) -> Option<u64> {
+    record.upstream.as_ref()?.service_time.map(millis)
+}
+
+fn millis(duration: Duration) -> u64 {
+    duration.as_secs() * 1000 + u64::from(duration.subsec_millis())
 }
 
 fn bytes(value: &Option<HeaderValue>) -> Option<&[u8]> {
@@ -181,13 +218,9 @@ fn filter(index: usize, run: &FilterRun, out: &mut Vec<u8>) {
     }
     escaped(run.filter.key.0.as_bytes(), out);
     if let Some(digest) = run.filter.component {
+        // Writing to a Vec does not fail.
         let _ = write!(out, "@{digest}");
     }
-}
-
-fn plain(text: Option<&str>, out: &mut Vec<u8>) {
-    escaped(text.unwrap_or("-").as_bytes(), out);
-    out.push(b' ');
 }
 
 fn quoted(text: Option<&[u8]>, out: &mut Vec<u8>) {
@@ -196,8 +229,9 @@ fn quoted(text: Option<&[u8]>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\" ");
 }
 
-fn string(key: &str, value: Option<&[u8]>, out: &mut Vec<u8>) {
-    let _ = write!(out, ",\"{key}\":");
+/// `key` with its comma, quotes and colon.
+fn string(key: &[u8], value: Option<&[u8]>, out: &mut Vec<u8>) {
+    out.extend_from_slice(key);
     match value {
         None => out.extend_from_slice(b"null"),
         Some(value) => {
@@ -208,13 +242,51 @@ fn string(key: &str, value: Option<&[u8]>, out: &mut Vec<u8>) {
     }
 }
 
-fn number(key: &str, value: u64, out: &mut Vec<u8>) {
-    let _ = write!(out, ",\"{key}\":{value}");
+fn number(key: &[u8], value: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(key);
+    digits(value, out);
+}
+
+/// `format!` would be ten times the instructions, and a line has a dozen numbers.
+fn digits(mut value: u64, out: &mut Vec<u8>) {
+    let mut text = [0; 20];
+    let mut at = text.len();
+    loop {
+        at -= 1;
+        text[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&text[at..]);
+}
+
+fn address(address: &SocketAddr, out: &mut Vec<u8>) {
+    match address {
+        SocketAddr::V4(address) => {
+            for (index, octet) in address.ip().octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                digits(octet.into(), out);
+            }
+            out.push(b':');
+            digits(address.port().into(), out);
+        }
+        SocketAddr::V6(address) => {
+            let _ = write!(out, "{address}");
+        }
+    }
 }
 
 /// What a client sent must not be able to end a field or a line. The escapes are JSON's, in the text form too.
 fn escaped(text: &[u8], out: &mut Vec<u8>) {
-    if text.iter().all(|b| (0x20..0x7f).contains(b) && *b != b'"' && *b != b'\\') {
+    // Without a way out in the middle, so that it is done in wide steps.
+    let plain = text
+        .iter()
+        .fold(true, |plain, byte| plain & (*byte >= 0x20) & (*byte < 0x7f) & (*byte != b'"') & (*byte != b'\\'));
+    if plain {
         return out.extend_from_slice(text);
     }
     for c in String::from_utf8_lossy(text).chars() {

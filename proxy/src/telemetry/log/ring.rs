@@ -74,13 +74,12 @@ impl Ring {
         let written = self.written.0.load(Ordering::Acquire);
         while read != written {
             let length = self.word(read).load(Ordering::Relaxed) as usize;
-            let end = out.len() + length;
-            let words = length.div_ceil(WORD);
-            for at in 0..words {
-                let word = self.word(read.wrapping_add(1 + at)).load(Ordering::Relaxed);
-                out.extend_from_slice(&word.to_le_bytes());
+            let (start, words) = (out.len(), length.div_ceil(WORD));
+            out.resize(start + words * WORD, 0);
+            for (at, bytes) in (1..).zip(out[start..].as_chunks_mut::<WORD>().0) {
+                *bytes = self.word(read.wrapping_add(at)).load(Ordering::Relaxed).to_le_bytes();
             }
-            out.truncate(end);
+            out.truncate(start + length);
             read = read.wrapping_add(1 + words);
         }
         self.read.0.store(read, Ordering::Release);
