@@ -21,6 +21,7 @@ pub(super) struct Ask {
     pub(super) policies: BTreeMap<FilterKey, PolicyAsk>,
     pub(super) file: String,
     pub(super) line: u32,
+    pub(super) column: u32,
 }
 
 /// What is asked of one policy: a change means that the component has to admit it anew.
@@ -59,6 +60,7 @@ pub(super) fn asks(policies: &[Policy]) -> BTreeMap<String, Ask> {
             policies: BTreeMap::new(),
             file: policy.file.clone(),
             line: policy.line,
+            column: policy.column,
         });
         let asked =
             PolicyAsk { config: policy.config.clone(), deadline: policy.deadline, memory_max: policy.memory_max };

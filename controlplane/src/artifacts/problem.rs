@@ -15,6 +15,7 @@ pub struct FilterProblem {
     /// Its place.
     pub file: String,
     pub line: u32,
+    pub column: u32,
     /// As written.
     pub image: String,
     /// What was refused, as far as it was known.
@@ -37,7 +38,16 @@ pub enum ProblemKind {
 
 impl fmt::Display for FilterProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:1 {:?} Filter {}: {}", self.file, self.line, self.kind, self.filter, self.sentence())
+        write!(
+            f,
+            "{}:{}:{} {:?} Filter {}: {}",
+            self.file,
+            self.line,
+            self.column,
+            self.kind,
+            self.filter,
+            self.sentence()
+        )
     }
 }
 

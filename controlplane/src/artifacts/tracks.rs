@@ -180,7 +180,7 @@ impl Track {
     }
 
     fn ask_for(&mut self, ask: Ask, now: Instant) {
-        let place = |ask: &Ask| Ask { file: String::new(), line: 0, ..ask.clone() };
+        let place = |ask: &Ask| Ask { file: String::new(), line: 0, column: 0, ..ask.clone() };
         let changed = place(&self.ask) != place(&ask);
         if changed {
             let lookup = if self.ask.object() == ask.object() && self.troubles.is_empty() {
@@ -242,6 +242,7 @@ impl Track {
             filter: name.to_owned(),
             file: self.ask.file.clone(),
             line: self.ask.line,
+            column: self.ask.column,
             image: self.ask.image.clone(),
             refused: trouble.refused,
             running,

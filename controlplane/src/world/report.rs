@@ -199,7 +199,7 @@ fn of_filter(problem: &FilterProblem) -> ProblemLine {
         severity: "error".to_owned(),
         file: problem.file.clone(),
         line: problem.line,
-        column: 1,
+        column: problem.column,
         object: format!("Filter {}", problem.filter),
         field: "spec.image".to_owned(),
         reason: problem.reason_with_digests(),

@@ -59,6 +59,7 @@ pub(crate) fn policy(image: &str, config: &str, refresh: Option<Duration>) -> Po
         memory_max: 16 << 20,
         file: "filters.yaml".to_owned(),
         line: 3,
+        column: 5,
     }
 }
 
@@ -121,7 +122,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn running(facts: &Facts) -> (weft_snapshot::Digest, String) {
     let policy = &facts.policies[&FilterKey(FILTER.to_owned())];
     let artifact = &facts.artifacts[&policy.artifacts[&artifact_key()]];
-    assert_eq!(artifact.component, policy.component);
+    assert_eq!(artifact.key, artifact_key());
     assert_eq!(std::fs::metadata(&artifact.path).unwrap().len(), artifact.bytes);
     weft_filter_host::Component::load(&engine(), &artifact.path).unwrap();
     (policy.component, policy.config.clone())

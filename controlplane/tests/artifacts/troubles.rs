@@ -65,7 +65,7 @@ async fn a_bad_image_under_a_followed_tag() {
         let problem = facts.problems().next().unwrap();
         assert_eq!(problem.kind, ProblemKind::NotAdmitted, "{row}: {told}");
         assert!(problem.refused.is_some_and(|refused| refused != good.image), "{row}: {told}");
-        for part in ["filters.yaml:3", FILTER, &image, &good.image.to_string(), "runs on; "] {
+        for part in ["filters.yaml:3:5", FILTER, &image, &good.image.to_string(), "runs on; "] {
             assert!(told.contains(part), "{row}: {part} in {told}");
         }
         push(&image, headers(1)).await;

@@ -1,3 +1,4 @@
+//! The rules of one Filter, told what happened and what time it is.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
@@ -17,6 +18,7 @@ fn ask(config: &str, refresh: Option<u64>) -> Ask {
         policies: BTreeMap::from([(FilterKey(NAME.to_owned()), asked)]),
         file: "canary.yaml".to_owned(),
         line: 1,
+        column: 1,
     }
 }
 
