@@ -11,7 +11,7 @@ use super::good::{Admitted, Ask, Good, PolicyAsk};
 use super::problem::ProblemKind;
 use super::store::Store;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use weft_filter_host::{Engine, Manifest, NonUtf8, OnFailure, PolicySettings, admission, artifact_key, compile};
@@ -217,12 +217,12 @@ impl Job {
 }
 
 impl Workshop {
-    async fn compiled(self: &Arc<Self>, component: Digest, key: &str, program: &PathBuf) -> Result<Artifact, String> {
+    async fn compiled(self: &Arc<Self>, component: Digest, key: &str, program: &Path) -> Result<Artifact, String> {
         let _turn = self.compiling.acquire().await;
         if let Some(artifact) = self.store.artifact(component, key) {
             return Ok(artifact);
         }
-        let (shop, key, program) = (Arc::clone(self), key.to_owned(), program.clone());
+        let (shop, key, program) = (Arc::clone(self), key.to_owned(), program.to_owned());
         blocking(move || {
             let path = shop.store.component(component).ok_or("the component is gone from the store")?;
             let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;

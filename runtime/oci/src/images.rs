@@ -152,7 +152,8 @@ impl Images {
         work: impl Future<Output = Result<T, Cause>>,
     ) -> Result<T, Error> {
         let limit = self.limits.whole;
-        let done = match tokio::time::timeout(limit, work).await {
+        // Boxed: a pull holds a whole HTTP exchange, and nobody wants to carry that in their own future.
+        let done = match tokio::time::timeout(limit, Box::pin(work)).await {
             Ok(done) => done,
             Err(_) => Err(Cause::TimedOut { host: reference.to_string(), limit }),
         };

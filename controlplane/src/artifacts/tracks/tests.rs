@@ -56,8 +56,9 @@ fn only(jobs: Vec<Job>) -> Job {
 
 #[test]
 fn when_the_next_attempt_is_due() {
+    type Row = (Option<u64>, &'static [bool], &'static [Option<u64>]);
     // refresh, outcomes, seconds after each until the next attempt
-    let cases: [(Option<u64>, &[bool], &[Option<u64>]); 4] = [
+    let cases: [Row; 4] = [
         (None, &[true, true], &[None]),
         (Some(30), &[true, true], &[Some(30), Some(30)]),
         (None, &[false; 8], &[Some(1), Some(2), Some(4), Some(8), Some(16), Some(32), Some(60), Some(60)]),
