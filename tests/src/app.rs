@@ -64,6 +64,28 @@ impl App {
         app
     }
 
+    /// h2c; answers the request's body with trailers that say `grpc-status: 5`.
+    pub async fn grpc() -> Self {
+        Self::serve(|stream, _| async move {
+            let service = service_fn(|request: Request<Incoming>| async move {
+                let body = request.into_body().collect().await?.to_bytes();
+                let mut trailers = http::HeaderMap::new();
+                trailers.insert("grpc-status", http::HeaderValue::from_static("5"));
+                let body = Full::new(body).with_trailers(std::future::ready(Some(Ok(trailers))));
+                Ok::<_, hyper::Error>(
+                    Response::builder()
+                        .header("content-type", "application/grpc")
+                        .body(body)
+                        .expect("a valid response"),
+                )
+            });
+            let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        })
+        .await
+    }
+
     /// Sends `greeting` first, then echoes; closes its side when the client does.
     pub async fn tcp(greeting: &'static str) -> Self {
         Self::serve(move |mut stream, _| async move {

@@ -45,7 +45,7 @@ fn target() -> PathBuf {
     this.ancestors().nth(3).unwrap().to_owned()
 }
 
-/// A standard filter or a guest of the tests, as a component: `filters/canary`, `runtime/host/tests/guests/hostile`.
+/// A standard filter or a guest of the tests, as a component: `filters/canary`, `tests/guests/hostile`.
 pub fn filter_component(folder: &str) -> Vec<u8> {
     filter_component_with(folder, &[])
 }

@@ -10,7 +10,7 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -26,6 +26,7 @@ pub struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
+    pub trailers: HeaderMap,
 }
 
 impl Answer {
@@ -80,11 +81,13 @@ impl Client {
         };
         let response = sender.send(request).await.map_err(|error| format!("{error}: {error:?}"))?;
         let (head, body) = response.into_parts();
-        let body = body.collect().await.map_err(|error| format!("body: {error}: {error:?}"))?.to_bytes();
+        let body = body.collect().await.map_err(|error| format!("body: {error}: {error:?}"))?;
+        let trailers = body.trailers().cloned().unwrap_or_default();
+        let body = body.to_bytes();
         if head.headers.get("connection").is_none_or(|value| value != "close") {
             self.sender = Some(sender);
         }
-        Ok(Answer { status: head.status, headers: head.headers, body })
+        Ok(Answer { status: head.status, headers: head.headers, body, trailers })
     }
 }
 
@@ -157,6 +160,7 @@ impl Tally {
 /// Closed-loop load on several connections until it is stopped; every answer is judged.
 pub struct Load {
     stop: Arc<AtomicBool>,
+    made: Arc<AtomicU64>,
     tasks: Vec<JoinHandle<Tally>>,
 }
 
@@ -169,9 +173,10 @@ impl Load {
         request: impl Fn(u64) -> (Request<Full<Bytes>>, T) + Clone + Send + 'static,
         judge: impl Fn(T, &Answer) -> Result<(), String> + Clone + Send + 'static,
     ) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let tasks = (0..connections).map(|_| {
-            let (stop, request, judge) = (Arc::clone(&stop), request.clone(), judge.clone());
+            let (stop, made) = (Arc::clone(&stop), Arc::clone(&made));
+            let (request, judge) = (request.clone(), judge.clone());
             tokio::spawn(async move {
                 let mut client = Client::new(address, version);
                 let mut tally = Tally::default();
@@ -179,6 +184,7 @@ impl Load {
                     let (request, wanted) = request(tally.requests);
                     let answer = client.send(request).await;
                     tally.requests += 1;
+                    made.fetch_add(1, Ordering::Relaxed);
                     if let Err(failure) = answer.and_then(|answer| judge(wanted, &answer)) {
                         tally.failed += 1;
                         if tally.failures.len() < 20 {
@@ -190,7 +196,16 @@ impl Load {
             })
         });
         let tasks = tasks.collect();
-        Self { stop, tasks }
+        Self { stop, made, tasks }
+    }
+
+    /// Waits until it has made so many requests in all.
+    pub async fn made(&self, requests: u64) {
+        crate::eventually_async(&format!("the load makes {requests} requests"), async || {
+            let made = self.made.load(Ordering::Relaxed);
+            if made >= requests { Ok(()) } else { Err(made) }
+        })
+        .await;
     }
 
     pub async fn stop(self) -> Tally {

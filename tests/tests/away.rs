@@ -68,7 +68,8 @@ async fn a_control_plane_that_is_killed_is_not_missed() {
     })
     .await;
     for load in loads {
-        load.stop().await.assert_clean(50);
+        load.made(500).await;
+        load.stop().await.assert_clean(500);
     }
     fresh(&mesh).await;
 }

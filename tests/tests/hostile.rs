@@ -6,12 +6,21 @@ use http::Request;
 use weft_tests::yaml::{caller, service, virtual_service, workload};
 use weft_tests::{App, Client, Load, Mesh, MeshOptions, Version, eventually_async, filter_component, push};
 
-/// `do` of the hostile guest's config, and the kind of failure that it must be.
-const DEEDS: &[&str] = &["loop", "memory", "recursion", "trap", "bad-slot", "bad-value", "bad-status"];
+/// What the hostile guest does to each request, and the kind of failure that this must be.
+const DEEDS: &[(&str, &str)] = &[
+    ("loop", "deadline"),
+    ("memory", "memory"),
+    ("recursion", "stack"),
+    ("trap", "trap"),
+    ("panic", "trap"),
+    ("slot", "output"),
+    ("value", "output"),
+    ("status", "output"),
+];
 
 fn filter(name: &str, image: &str, config: &str) -> String {
     format!(
-        "apiVersion: weft.dev/v1alpha1\nkind: Filter\nmetadata: {{name: {name}}}\nspec:\n  image: oci-layout:../{image}:1\n  config: {config}\n---\n"
+        "apiVersion: weft.dev/v1alpha1\nkind: Filter\nmetadata: {{name: {name}}}\nspec:\n  image: oci-layout:../{image}:1\n  limits: {{memory: 2Mi}}\n  config: {config}\n---\n"
     )
 }
 
@@ -20,8 +29,8 @@ async fn hostile_filters_harm_nobody_else() {
     let app = App::http("echo").await;
     let mut yaml = vec![caller("client"), service("echo", "http"), workload("echo", "v1", "http", app.address)];
     let mut routes = String::new();
-    for deed in DEEDS {
-        yaml.push(filter(&format!("hostile-{deed}"), "hostile", &format!("{{do: {deed}}}")));
+    for (deed, _) in DEEDS {
+        yaml.push(filter(&format!("hostile-{deed}"), "hostile", &format!("{{request: {deed}}}")));
         routes += &format!(
             "  - match: [{{uri: {{exact: /{deed}}}}}]\n    filters: [{{name: hostile-{deed}}}]\n    route: [{{destination: {{host: echo}}}}]\n"
         );
@@ -32,7 +41,7 @@ async fn hostile_filters_harm_nobody_else() {
     let options = MeshOptions { sidecar: vec!["--workers".into(), "1".into()], ..Default::default() };
     let mut mesh = Mesh::start(&yaml.concat(), options);
     let image = |name: &str| format!("oci-layout:{}:1", mesh.path().join(name).display());
-    push(&filter_component("runtime/host/tests/guests/hostile"), &image("hostile"));
+    push(&filter_component("tests/guests/hostile"), &image("hostile"));
     push(&filter_component("filters/headers"), &image("headers"));
     mesh.join("client").await;
     let outbound = mesh.sidecar("client").outbound;
@@ -48,13 +57,14 @@ async fn hostile_filters_harm_nobody_else() {
         let right = answer.status == 200 && answer.header("x-clean") == "yes" && answer.text() == "echo";
         if right { Ok(()) } else { Err(format!("{}: {}", answer.status, answer.text())) }
     });
-    for deed in DEEDS {
+    for (deed, _) in DEEDS {
         for round in 0..6 {
             let answer = client.get(&format!("http://echo:8080/{deed}")).await.unwrap();
             assert_eq!(answer.status, 503, "{deed}, request {round}: {}", answer.text());
         }
     }
-    load.stop().await.assert_clean(100);
+    load.made(1_000).await;
+    load.stop().await.assert_clean(1_000);
 
     let filters = Client::new(mesh.sidecar("client").admin, Version::Http1).get("/filters").await.unwrap().json();
     let figures = |name: &str| {
@@ -70,6 +80,10 @@ async fn hostile_filters_harm_nobody_else() {
         (0, Some("worker")),
         "no call of the clean filter was interrupted: {clean}"
     );
+    for (deed, kind) in DEEDS {
+        let hostile = figures(&format!("hostile-{deed}"));
+        assert!(hostile["failures"][kind].as_u64().unwrap() > 0, "{deed} fails as {kind}: {hostile}");
+    }
     let looping = figures("hostile-loop");
     assert_eq!(looping["misses_on_workers"], 3, "it stops running on the workers after its third miss: {looping}");
     assert_ne!(looping["place"], "worker", "{looping}");

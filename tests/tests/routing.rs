@@ -237,3 +237,31 @@ async fn a_websocket_is_upgraded_end_to_end() {
     stream.read_exact(&mut echo).await.unwrap();
     assert_eq!(&echo, b"frames");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn grpc_keeps_its_trailers_through_two_sidecars() {
+    let app = App::grpc().await;
+    let yaml = [
+        STRICT.to_owned(),
+        caller("client"),
+        service("greeter", "grpc"),
+        workload("greeter", "v1", "grpc", app.address),
+    ];
+    let mut mesh = Mesh::start(&yaml.concat(), MeshOptions::default());
+    mesh.join("greeter-v1").await;
+    mesh.join("client").await;
+    let request = Request::post("http://greeter:8080/demo.Greeter/Hello")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(http_body_util::Full::new(bytes::Bytes::from_static(b"\0\0\0\0\x05hello")))
+        .unwrap();
+    let answer = Client::new(mesh.sidecar("client").outbound, Version::Http2).send(request).await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.text()), (200, "\0\0\0\0\x05hello"));
+    assert_eq!(answer.trailers.get("grpc-status").map(|value| value.as_bytes()), Some(b"5".as_slice()), "{answer:?}");
+    let metric = ["istio_requests_total", "request_protocol=\"grpc\"", "grpc_response_status=\"5\""];
+    weft_tests::eventually_async("both sides count the status of the trailers", async || {
+        let counts = [mesh.sidecar("client").metric(&metric).await, mesh.sidecar("greeter-v1").metric(&metric).await];
+        if counts == [1.0, 1.0] { Ok(()) } else { Err(counts) }
+    })
+    .await;
+}
