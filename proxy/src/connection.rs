@@ -2,7 +2,7 @@
 //!
 //! From here on it is HTTP (`http::server`), bytes (`tcp`), or refused. It does not read requests.
 
-use crate::connections::{Entry, Order};
+use crate::connections::Entry;
 use crate::detect::{PREFIX_BYTES_MAX, Spoken, detect};
 use crate::headers::Scheme;
 use crate::http::{forwarded, server};
@@ -170,9 +170,7 @@ async fn first_words(stream: &mut Stream, entry: &Entry, limit: Duration) -> Res
     tokio::select! {
         biased;
         seen = tokio::time::timeout(limit, seen) => seen.unwrap_or(Err(Unserved::Silent(limit))),
-        order = entry.ordered() => match order {
-            Order::GoOn | Order::Drain | Order::Close => Err(Unserved::Draining),
-        },
+        () = entry.given_up() => Err(Unserved::Draining),
     }
 }
 

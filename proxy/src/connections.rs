@@ -108,10 +108,12 @@ pub struct Entry {
 #[derive(Default)]
 struct Told {
     order: Cell<Order>,
+    /// The tick at which it was told to drain.
+    drain_since: Cell<u32>,
     waker: RefCell<Option<Waker>>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Order {
     #[default]
     GoOn,
@@ -131,13 +133,25 @@ impl Entry {
         self.told.order.get()
     }
 
-    /// Resolves when the connection shall drain or close.
-    pub async fn ordered(&self) -> Order {
+    pub fn draining(&self) -> bool {
+        self.told.order.get() >= Order::Drain
+    }
+
+    /// A client that has sent nothing since draining began has had its time: what it was about to send then, and what
+    /// was on its way, has come. Until then an idle connection is not closed under a client's hand.
+    pub fn grace_is_over(&self) -> bool {
+        let since = self.told.drain_since.get();
+        self.connections.tick.seconds().saturating_sub(since) >= DRAIN_GRACE_SECONDS
+    }
+
+    /// Resolves when a connection that has said nothing yet shall be given up.
+    pub async fn given_up(&self) {
         std::future::poll_fn(|cx| match self.order(cx.waker()) {
             Order::GoOn => std::task::Poll::Pending,
-            order => std::task::Poll::Ready(order),
+            Order::Drain if !self.grace_is_over() => std::task::Poll::Pending,
+            Order::Drain | Order::Close => std::task::Poll::Ready(()),
         })
-        .await
+        .await;
     }
 
     pub async fn closed(&self) {
@@ -217,6 +231,7 @@ impl Connections {
         self.tell(Order::Close, |activity| activity.overdue(limits));
     }
 
+    /// Again and again while the proxy drains: each call is also a tick for those whose grace is running.
     pub fn drain(&self) {
         self.tell(Order::Drain, |_| true);
     }
@@ -233,14 +248,23 @@ impl Connections {
     fn tell(&self, order: Order, whom: impl Fn(&Activity) -> bool) {
         let mut wakers = Vec::new();
         for open in self.open.borrow().values() {
-            if open.told.order.get() != Order::Close && whom(&open.activity) {
-                open.told.order.set(order);
-                wakers.extend(open.told.waker.borrow_mut().take());
+            let before = open.told.order.get();
+            if before > order || !whom(&open.activity) {
+                continue;
             }
+            if before < order {
+                open.told.order.set(order);
+                open.told.drain_since.set(self.tick.seconds());
+            }
+            wakers.extend(open.told.waker.borrow_mut().take());
         }
         wakers.into_iter().for_each(Waker::wake);
     }
 }
+
+/// From the order to drain until an idle connection is closed: one to two seconds, in which peers hear from the control
+/// plane that this endpoint is leaving.
+const DRAIN_GRACE_SECONDS: u32 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -294,6 +318,10 @@ mod tests {
         assert_eq!(a.order(Waker::noop()), Order::GoOn);
         connections.drain();
         assert_eq!((a.order(Waker::noop()), b.order(Waker::noop())), (Order::Drain, Order::Drain));
+        assert!(!a.grace_is_over());
+        connections.tick.set(DRAIN_GRACE_SECONDS);
+        connections.drain();
+        assert!(a.grace_is_over(), "told again, it does not begin anew");
         connections.close();
         connections.drain();
         assert_eq!(a.order(Waker::noop()), Order::Close);

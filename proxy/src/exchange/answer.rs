@@ -14,7 +14,7 @@ use crate::refusal::{Refusal, Reply};
 use crate::settings::FilterTrace;
 use crate::upstream::Lease;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header, response};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Version, header, response};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -71,12 +71,16 @@ impl Answered {
 impl Exchange {
     pub fn answer(mut self, answered: Answered) -> Response<ResponseBody> {
         let Answered { mut parts, body } = answered;
-        parts.version = http::Version::default();
+        parts.version = Version::default();
         let worker = &self.connection.worker;
         if worker.settings.filter_trace == FilterTrace::Send
             && let Some(trace) = trace_value(&self.record.filters)
         {
             parts.headers.insert(trace_header(), trace);
+        }
+        let http1 = self.record.request.protocol < Version::HTTP_2 && !matches!(body, Body::Switching { .. });
+        if http1 && self.connection.entry.draining() {
+            parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         self.record.status = Some(parts.status);
         if self.record.details == "-" {

@@ -4,7 +4,7 @@
 
 use super::LocalExecutor;
 use crate::connection::Connection;
-use crate::connections::Order;
+use crate::connections::{Entry, Order};
 use crate::exchange;
 use crate::stream::Stream;
 use hyper::server::conn::{http1, http2};
@@ -27,7 +27,9 @@ pub async fn serve_http1(mut stream: Stream, connection: Rc<Connection>) {
         .max_headers(settings.headers_max)
         .auto_date_header(false);
     let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    drive(served, &connection, |served| served.graceful_shutdown()).await;
+    // An idle connection would be closed at once: not before its grace is over. Until then responses say that they are
+    // the last.
+    drive(served, &connection, |served| served.graceful_shutdown(), Entry::grace_is_over).await;
 }
 
 /// Frames come for many reasons: only exchanges count as activity here.
@@ -44,12 +46,13 @@ pub async fn serve_http2(stream: Stream, connection: Rc<Connection>) {
         .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
         .auto_date_header(false);
     let served = builder.serve_connection(TokioIo::new(stream), service);
-    drive(served, &connection, |served| served.graceful_shutdown()).await;
+    // GOAWAY is said in two steps, between which nothing is lost.
+    drive(served, &connection, |served| served.graceful_shutdown(), |_| true).await;
 }
 
 /// Polls the connection before it looks at its orders: what the client had sent when the proxy began to drain is read
 /// and answered.
-async fn drive<C>(served: C, connection: &Connection, gently: fn(Pin<&mut C>))
+async fn drive<C>(served: C, connection: &Connection, gently: fn(Pin<&mut C>), now: fn(&Entry) -> bool)
 where
     C: Future<Output = hyper::Result<()>>,
 {
@@ -62,7 +65,7 @@ where
             }
             match connection.entry.order(cx.waker()) {
                 Order::Close => return Poll::Ready(None),
-                Order::Drain if !told => {
+                Order::Drain if !told && now(&connection.entry) => {
                     told = true;
                     gently(served.as_mut());
                 }

@@ -69,6 +69,24 @@ async fn the_app_may_call_out_while_the_inbound_side_drains() {
     crate::eventually("the worker ends", async || proxy.ended().then_some(())).await;
 }
 
+/// A client that sends its next request on a kept connection just after the proxy began to drain is served.
+#[tokio::test]
+async fn a_kept_connection_is_not_closed_under_the_clients_hand() {
+    let app = App::saying("served").await;
+    let proxy = Proxy::start(inbound(&app));
+    let request = || Request::get("/").header("host", "reviews:9080").body(whole("")).unwrap();
+    let mut kept = Client::http1(proxy.inbound).await;
+    kept.send(request()).await;
+    let mut fresh = Client::http1(proxy.inbound).await;
+    crate::eventually("both are accepted", async || (app.seen().len() == 1).then_some(())).await;
+    proxy.phase.send_replace(Phase::InboundEnds);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    for client in [&mut kept, &mut fresh] {
+        let answer = client.send(request()).await;
+        assert_eq!((answer.text.as_str(), answer.header("connection")), ("served", Some("close")));
+    }
+}
+
 /// Clients come in a stream, each on a connection of its own; while the proxy drains everyone is either served or
 /// refused at the door, and nobody is cut off in between.
 #[tokio::test]
