@@ -182,7 +182,8 @@ async fn upstream(exchange: &mut Exchange, asked: &mut Asked, to: To<'_>) -> Res
     let protocol = protocol(asked, backend.policy.upgrade);
     let call = Call { backend: &backend, protocol, retry, attempts, timeout };
     let messages = (exchange.record.request.kind == Kind::Grpc).then(Messages::default);
-    exchange.source = asked.body.take().and_then(|body| Source::of(body, call.keep(), messages));
+    exchange.source =
+        asked.body.take().and_then(|body| Source::of(body, call.keep(exchange.record.request.kind), messages));
     let worker = Rc::clone(&exchange.connection.worker);
     let source = exchange.source.clone();
     let Answer { mut response, lease, deadline } =

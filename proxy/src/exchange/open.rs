@@ -5,7 +5,7 @@
 use crate::body::Source;
 use crate::connection::Connection;
 use crate::grpc;
-use crate::headers::{Head, InvalidHead};
+use crate::headers::{Authority, Head, InvalidHead};
 use crate::http::forwarded;
 use crate::record::{Kind, Record, RequestFacts};
 use crate::refusal::Refusal;
@@ -64,10 +64,17 @@ impl Exchange {
         let (version, method) = (parts.version, parts.method.clone());
         let (asked, facts) = match Head::from_parts(parts, connection.scheme) {
             Ok((mut head, mut extensions)) => {
+                let authority = head.authority.to_header();
+                if version < Version::HTTP_2
+                    && let Ok(as_header) = Authority::from_header(authority.clone())
+                {
+                    // As it goes out again, so that it is written once.
+                    head.authority = as_header;
+                }
                 let upgrade = if extensions.is_empty() { None } else { extensions.remove::<OnUpgrade>() };
                 let make = || connection.worker.random.request_id();
                 let request_id = forwarded::request_id(&mut head.headers, make);
-                let facts = facts(&head, version, request_id);
+                let facts = facts(&head, version, (authority, request_id));
                 (Ok(Asked { head, body: Some(body), version, upgrade }), facts)
             }
             Err(invalid) => (Err(bad_request(&invalid)), unknown_facts(method, version, HeaderValue::from_static(""))),
@@ -136,14 +143,14 @@ impl Drop for Exchange {
     }
 }
 
-fn facts(head: &Head, version: Version, request_id: HeaderValue) -> RequestFacts {
+fn facts(head: &Head, version: Version, (authority, request_id): (HeaderValue, HeaderValue)) -> RequestFacts {
     let grpc = head.method == Method::POST && grpc::is_grpc(&head.headers);
     RequestFacts {
         protocol: version,
         kind: if grpc { Kind::Grpc } else { Kind::Http },
         method: head.method.clone(),
         path: head.path.clone(),
-        authority: head.authority.to_header(),
+        authority,
         request_id: Some(request_id),
         user_agent: head.headers.get(header::USER_AGENT).cloned(),
         forwarded_for: head.headers.get(FORWARDED_FOR).cloned(),

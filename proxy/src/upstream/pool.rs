@@ -68,6 +68,16 @@ impl Drop for Seat {
     }
 }
 
+impl Carrier {
+    /// Ticks since it carried something last, or was opened.
+    pub(super) fn idle_for(&self, now: u32) -> u32 {
+        match self {
+            Self::Exclusive(idle) => now.saturating_sub(idle.since),
+            Self::Shared(seat) => now.saturating_sub(seat.shared.since.get()),
+        }
+    }
+}
+
 /// A reused connection may have been closed by the peer just now; a new one has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Freshness {

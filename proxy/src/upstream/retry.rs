@@ -2,15 +2,17 @@
 //!
 //! Pure: it neither sends nor waits, and chance is passed in.
 
+use super::Protocol;
 use crate::plan::RetryPolicy;
-use http::{HeaderMap, StatusCode};
+use crate::record::Kind;
+use http::{HeaderMap, HeaderName, StatusCode};
 use std::time::Duration;
 use weft_snapshot::RetryOn;
 
 /// How a try ended, as far as retrying is concerned.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Outcome<'a> {
-    Answer(StatusCode, &'a HeaderMap),
+    Answer(StatusCode, &'a HeaderMap, Kind),
     ConnectFailed,
     /// HTTP/2: the peer says that it has not begun with it.
     RefusedStream,
@@ -24,7 +26,7 @@ pub(super) enum Outcome<'a> {
 pub(super) fn wants_retry(policy: &RetryPolicy, outcome: Outcome<'_>) -> bool {
     let on = |condition| policy.on.contains(condition);
     match outcome {
-        Outcome::Answer(status, headers) => answer_wants_retry(policy, status, headers),
+        Outcome::Answer(status, headers, kind) => answer_wants_retry(policy, status, headers, kind),
         Outcome::ConnectFailed => on(RetryOn::ConnectFailure) || on(RetryOn::FiveXx) || on(RetryOn::GatewayError),
         Outcome::RefusedStream => on(RetryOn::RefusedStream) || on(RetryOn::FiveXx) || on(RetryOn::Reset),
         Outcome::ResetBeforeRequest => {
@@ -34,12 +36,12 @@ pub(super) fn wants_retry(policy: &RetryPolicy, outcome: Outcome<'_>) -> bool {
     }
 }
 
-fn answer_wants_retry(policy: &RetryPolicy, status: StatusCode, headers: &HeaderMap) -> bool {
+fn answer_wants_retry(policy: &RetryPolicy, status: StatusCode, headers: &HeaderMap, kind: Kind) -> bool {
     let on = |condition| policy.on.contains(condition);
     let code = status.as_u16();
     let by_status = match code {
         // Rate limited by an Envoy: retrying would make it worse, unless it is asked for.
-        429 | 503 if headers.contains_key("x-envoy-ratelimited") => return on(RetryOn::EnvoyRateLimited),
+        429 | 503 if headers.contains_key(RATE_LIMITED) => return on(RetryOn::EnvoyRateLimited),
         409 => on(RetryOn::Retriable4xx),
         502..=504 => on(RetryOn::GatewayError) || on(RetryOn::FiveXx),
         500..=599 => on(RetryOn::FiveXx),
@@ -47,12 +49,22 @@ fn answer_wants_retry(policy: &RetryPolicy, status: StatusCode, headers: &Header
     };
     by_status
         || (on(RetryOn::RetriableStatusCodes) && policy.status_codes.contains(&code))
-        || grpc_condition(headers).is_some_and(on)
+        || (kind == Kind::Grpc && grpc_condition(headers).is_some_and(on))
+}
+
+/// Whether a request may be wanted again after it was sent; where not, nobody needs to keep a copy of it.
+pub(super) fn may_want_again(policy: &RetryPolicy, protocol: Protocol, kind: Kind) -> bool {
+    use RetryOn::{EnvoyRateLimited, FiveXx, GatewayError, RefusedStream, Reset, Retriable4xx, RetriableStatusCodes};
+    let on = |condition| policy.on.contains(condition);
+    [EnvoyRateLimited, FiveXx, GatewayError, Reset, Retriable4xx].into_iter().any(on)
+        || (on(RetriableStatusCodes) && !policy.status_codes.is_empty())
+        || (on(RefusedStream) && protocol == Protocol::Http2)
+        || (kind == Kind::Grpc && GRPC.into_iter().any(on))
 }
 
 /// Of a response that is nothing but trailers, which is how a gRPC server refuses.
 fn grpc_condition(headers: &HeaderMap) -> Option<RetryOn> {
-    Some(match headers.get("grpc-status")?.as_bytes() {
+    Some(match headers.get(GRPC_STATUS)?.as_bytes() {
         b"1" => RetryOn::GrpcCancelled,
         b"4" => RetryOn::GrpcDeadlineExceeded,
         b"8" => RetryOn::GrpcResourceExhausted,
@@ -68,6 +80,16 @@ pub(super) fn pause(base: Duration, retry: u32, draw: impl FnOnce(u64) -> u64) -
     let longest = doubled.min(base.saturating_mul(10));
     Duration::from_micros(draw(u64::try_from(longest.as_micros()).unwrap_or(u64::MAX).max(1)))
 }
+
+const GRPC: [RetryOn; 5] = [
+    RetryOn::GrpcCancelled,
+    RetryOn::GrpcDeadlineExceeded,
+    RetryOn::GrpcInternal,
+    RetryOn::GrpcResourceExhausted,
+    RetryOn::GrpcUnavailable,
+];
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const RATE_LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
 
 #[cfg(test)]
 #[allow(clippy::type_complexity)]
@@ -112,8 +134,10 @@ mod tests {
                 headers.insert(*name, HeaderValue::from_static(value));
             }
             let status = StatusCode::from_u16(*status).expect("valid");
-            let got = wants_retry(&policy(on, codes), Outcome::Answer(status, &headers));
+            let policy = policy(on, codes);
+            let got = wants_retry(&policy, Outcome::Answer(status, &headers, Kind::Grpc));
             assert_eq!(got, *want, "{on:?} {codes:?} on {status} {header:?}");
+            assert!(!got || may_want_again(&policy, Protocol::Http1, Kind::Grpc), "{on:?} needs a copy");
         }
     }
 
@@ -135,7 +159,24 @@ mod tests {
             (&[Retriable4xx, RetriableStatusCodes], O::ConnectFailed, false),
         ];
         for (on, outcome, want) in cases {
-            assert_eq!(wants_retry(&policy(on, &[]), *outcome), *want, "{on:?} on {outcome:?}");
+            let policy = policy(on, &[]);
+            assert_eq!(wants_retry(&policy, *outcome), *want, "{on:?} on {outcome:?}");
+            let sent = !matches!(outcome, O::ConnectFailed | O::ResetBeforeRequest);
+            assert!(!(sent && *want) || may_want_again(&policy, Protocol::Http2, Kind::Http), "{on:?} needs a copy");
+        }
+    }
+
+    #[test]
+    fn istios_default_needs_no_copy_of_a_plain_request() {
+        let default =
+            policy(&[ConnectFailure, RefusedStream, GrpcUnavailable, GrpcCancelled, RetriableStatusCodes], &[]);
+        let cases = [
+            (Protocol::Http1, Kind::Http, false),
+            (Protocol::Http2, Kind::Http, true),
+            (Protocol::Http2, Kind::Grpc, true),
+        ];
+        for (protocol, kind, want) in cases {
+            assert_eq!(may_want_again(&default, protocol, kind), want, "{protocol:?} {kind:?}");
         }
     }
 

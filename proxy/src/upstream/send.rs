@@ -5,13 +5,13 @@
 use super::endpoint::InFlight;
 use super::limits::{Full, Resource, Taken};
 use super::pool::{Carrier, Checked, Freshness, Prefer, Shortage, checkout};
-use super::retry::{Outcome, pause, wants_retry};
+use super::retry::{Outcome, may_want_again, pause, wants_retry};
 use super::{Backend, ConnectError, Endpoint, Lease};
 use crate::body::{BodyError, Keep, RequestBody, Source};
 use crate::deadline::{Deadline, within};
 use crate::headers::Head;
 use crate::plan::RetryPolicy;
-use crate::record::Record;
+use crate::record::{Kind, Record};
 use crate::refusal::Refusal;
 use crate::worker::Worker;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
@@ -52,9 +52,12 @@ pub struct Answer {
 }
 
 impl Call<'_> {
-    /// A body is kept only where a retry could need it.
-    pub fn keep(&self) -> Keep {
-        if self.retry.is_some() { Keep::ForRetries } else { Keep::Nothing }
+    /// Whether what was sent may have to be sent again.
+    pub fn keep(&self, kind: Kind) -> Keep {
+        match self.retry {
+            Some(policy) if may_want_again(policy, self.protocol, kind) => Keep::ForRetries,
+            Some(_) | None => Keep::Nothing,
+        }
     }
 }
 
@@ -74,15 +77,19 @@ pub async fn send(
     Ok(Answer { response, lease, deadline })
 }
 
+type Tried = Result<(Response<Incoming>, InFlight, Carrier), Failure>;
+
 /// The tries of one request.
 struct Tries<'a> {
     worker: &'a Worker,
     call: &'a Call<'a>,
     record: &'a mut Record,
     body: Option<Rc<Source>>,
-    /// What the next try sends; a copy is kept of it only where there may be another.
+    /// What the next try sends.
     next: Option<Message>,
+    /// A copy of what was sent: made only where it may be wanted again, since it costs as much as all of routing.
     kept: Option<Message>,
+    keep: Keep,
     /// Endpoints that this request has met.
     met: Vec<usize>,
     idempotent: bool,
@@ -93,6 +100,13 @@ struct Message {
     method: Method,
     uri: Uri,
     headers: HeaderMap,
+}
+
+impl Message {
+    fn of(request: Request<RequestBody>) -> Self {
+        let (parts, _) = request.into_parts();
+        Self { method: parts.method, uri: parts.uri, headers: parts.headers }
+    }
 }
 
 /// Why a try gave no response.
@@ -125,7 +139,8 @@ impl<'a> Tries<'a> {
             }
         };
         let next = Some(Message { method, uri, headers });
-        Ok(Self { worker, call, record, body, next, kept: None, met: Vec::new(), idempotent })
+        let keep = call.keep(record.request.kind);
+        Ok(Self { worker, call, record, body, next, kept: None, keep, met: Vec::new(), idempotent })
     }
 
     async fn run(&mut self) -> Result<(Response<Incoming>, Lease), Refusal> {
@@ -139,7 +154,7 @@ impl<'a> Tries<'a> {
             let endpoint = Rc::clone(&backend.endpoints[picked]);
             let tried = self.try_once(&endpoint).await;
             let wanted = self.wants_another(&tried);
-            let may = wanted && self.may_retry();
+            let may = wanted && self.may_retry(&tried);
             if may && let Ok(taken) = Taken::of(limits, Resource::Retries) {
                 retrying = taken;
                 self.prepare_again(tried, picked);
@@ -169,51 +184,53 @@ impl<'a> Tries<'a> {
 
     /// One try as the policy counts them. Connections that turn out to have been closed by the peer before the request
     /// was on them do not count.
-    async fn try_once(&mut self, endpoint: &Rc<Endpoint>) -> Result<(Response<Incoming>, InFlight, Carrier), Failure> {
+    async fn try_once(&mut self, endpoint: &Rc<Endpoint>) -> Tried {
         let in_flight = endpoint.enter();
-        let mut request = self.request();
-        let mut stale = 0;
         let limit = self.call.retry.and_then(|retry| retry.per_try_timeout);
         let mut deadline = limit.map(Deadline::after);
+        let too_slow = || Failure::TooSlow(limit.unwrap_or_default());
+        let mut stale = 0;
         loop {
             let prefer = if stale < STALE_MAX { Prefer::Any } else { Prefer::New };
-            let (sent, freshness) = {
-                let attempt = pin!(self.attempt(endpoint, request, prefer));
-                within(&mut deadline, attempt).await.ok_or(Failure::TooSlow(limit.unwrap_or_default()))??
-            };
-            match sent {
+            let checked = within(&mut deadline, pin!(self.check_out(endpoint, prefer))).await;
+            let Checked { carrier, freshness } = checked.ok_or_else(too_slow)??;
+            let request = self.request(&carrier, freshness);
+            let sent = within(&mut deadline, pin!(self.hand_over(carrier, request))).await;
+            match sent.ok_or_else(too_slow)? {
                 Ok((response, carrier)) => return Ok((response, in_flight, carrier)),
                 Err(Failure::NotSent(unsent)) if freshness == Freshness::Reused && prefer == Prefer::Any => {
-                    (request, stale) = (*unsent, stale + 1);
+                    self.next = Some(Message::of(*unsent));
+                    stale += 1;
                 }
                 Err(Failure::RefusedStream | Failure::Reset)
                     if freshness == Freshness::Reused && stale == 0 && self.safe_to_repeat() =>
                 {
                     // The peer closed it while the request was on its way: a known race of idle connections.
-                    self.next.clone_from(&self.kept);
-                    (request, stale) = (self.request(), STALE_MAX);
+                    self.next = self.kept.take();
+                    stale = STALE_MAX;
                 }
                 Err(failure) => return Err(failure),
             }
         }
     }
 
-    #[allow(clippy::type_complexity, reason = "a pair of what it names, used once")]
-    async fn attempt(
-        &mut self,
-        endpoint: &Rc<Endpoint>,
-        request: Request<RequestBody>,
-        prefer: Prefer,
-    ) -> Result<(Result<(Response<Incoming>, Carrier), Failure>, Freshness), Failure> {
+    async fn check_out(&mut self, endpoint: &Rc<Endpoint>, prefer: Prefer) -> Result<Checked, Failure> {
         let (backend, protocol) = (self.call.backend, self.call.protocol);
         let checked = checkout(self.worker, backend, endpoint, protocol, prefer).await;
-        let Checked { mut carrier, freshness } = checked.map_err(|shortage| match shortage {
+        checked.map_err(|shortage| match shortage {
             Shortage::Full(full) => Failure::Full(full),
             Shortage::Connect(error) => {
                 self.record.upstream_failure = Some(error.to_string());
                 Failure::Connect(error)
             }
-        })?;
+        })
+    }
+
+    async fn hand_over(
+        &mut self,
+        mut carrier: Carrier,
+        request: Request<RequestBody>,
+    ) -> Result<(Response<Incoming>, Carrier), Failure> {
         let began = Instant::now();
         let (answered, facts) = match &mut carrier {
             Carrier::Exclusive(idle) => (idle.sender.try_send_request(request).await, &idle.facts),
@@ -222,19 +239,20 @@ impl<'a> Tries<'a> {
         let mut facts = facts.clone();
         facts.service_time = answered.is_ok().then(|| began.elapsed());
         self.record.upstream = Some(facts);
-        let sent = match answered {
+        match answered {
             Ok(response) => Ok((response, carrier)),
             Err(error) => Err(self.failure(error)),
-        };
-        Ok((sent, freshness))
+        }
     }
 
-    fn request(&mut self) -> Request<RequestBody> {
+    fn request(&mut self, carrier: &Carrier, freshness: Freshness) -> Request<RequestBody> {
         let mut message = self.next.take().expect("new() and prepare_again() leave a message for each try");
         if self.call.attempts == Attempts::Told {
             message.headers.insert(ATTEMPT_COUNT, count_value(self.record.tries));
         }
-        if self.call.retry.is_some() && self.kept.is_none() {
+        // A connection that was used a moment ago is hardly ever being closed right now; one that was idle may be.
+        let doubtful = freshness == Freshness::Reused && carrier.idle_for(self.worker.tick.seconds()) > 0;
+        if self.keep == Keep::ForRetries || (doubtful && self.idempotent && self.body.is_none()) {
             self.kept = Some(message.clone());
         }
         let mut request = Request::new(RequestBody::new(self.body.as_ref()));
@@ -274,10 +292,10 @@ impl<'a> Tries<'a> {
         self.idempotent && self.kept.is_some() && self.body.as_ref().is_none_or(|body| body.replayable())
     }
 
-    fn wants_another(&self, tried: &Result<(Response<Incoming>, InFlight, Carrier), Failure>) -> bool {
+    fn wants_another(&self, tried: &Tried) -> bool {
         let Some(policy) = self.call.retry else { return matches!(tried, Err(Failure::NotSent(_))) };
         let outcome = match tried {
-            Ok((response, ..)) => Outcome::Answer(response.status(), response.headers()),
+            Ok((response, ..)) => Outcome::Answer(response.status(), response.headers(), self.record.request.kind),
             Err(Failure::Connect(ConnectError::IdentityExpired)) => return false,
             Err(Failure::Connect(_)) => Outcome::ConnectFailed,
             Err(Failure::RefusedStream) => Outcome::RefusedStream,
@@ -289,23 +307,22 @@ impl<'a> Tries<'a> {
         wants_retry(policy, outcome)
     }
 
-    fn may_retry(&self) -> bool {
+    fn may_retry(&self, tried: &Tried) -> bool {
         // Without a policy only a request of which nothing was sent is repeated, as Istio does on the inbound side.
         let attempts = self.call.retry.map_or(RESETS_BEFORE_REQUEST_MAX, |retry| retry.attempts);
-        self.record.tries <= attempts && self.body.as_ref().is_none_or(|body| body.replayable())
+        let at_hand = self.next.is_some() || self.kept.is_some() || matches!(tried, Err(Failure::NotSent(_)));
+        at_hand && self.record.tries <= attempts && self.body.as_ref().is_none_or(|body| body.replayable())
     }
 
-    fn prepare_again(&mut self, tried: Result<(Response<Incoming>, InFlight, Carrier), Failure>, picked: usize) {
+    fn prepare_again(&mut self, tried: Tried, picked: usize) {
         if self.call.retry.is_none_or(|retry| retry.ignore_previous_hosts) {
             self.met.push(picked);
         }
-        self.next = match (self.kept.as_ref(), tried) {
-            (Some(kept), _) => Some(kept.clone()),
-            (None, Err(Failure::NotSent(request))) => {
-                let (parts, _) = request.into_parts();
-                Some(Message { method: parts.method, uri: parts.uri, headers: parts.headers })
-            }
-            (None, _) => None,
+        self.next = match (self.next.take(), tried) {
+            // It never left.
+            (Some(next), _) => Some(next),
+            (None, Err(Failure::NotSent(request))) => Some(Message::of(*request)),
+            (None, _) => self.kept.take(),
         };
     }
 

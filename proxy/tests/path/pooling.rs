@@ -41,7 +41,7 @@ async fn connections_that_the_peer_has_closed_cost_nobody_a_request() {
     })
     .await;
     let mut served = Served::http("reviews", vec![endpoint(address)]);
-    served.forward.retry = Some(crate::config::retry(2, &[weft_snapshot::RetryOn::ConnectFailure]));
+    served.forward.retry = Some(crate::config::retry(2, &[weft_snapshot::RetryOn::Reset]));
     let proxy = Proxy::start(served.alone());
     let mut client = Client::http1(proxy.outbound).await;
     for n in 0..200 {

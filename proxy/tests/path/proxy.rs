@@ -58,7 +58,7 @@ impl Proxy {
     pub fn start(setup: impl Into<Setup>) -> Self {
         let Setup { snapshot, identity: given, settings, workers, discovery } = setup.into();
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
-        let engine = Engine::new(EngineOptions { workers, policies_max: 4, ..EngineOptions::default() }).unwrap();
+        let engine = Engine::new(EngineOptions { workers, policies_max: 1, ..EngineOptions::default() }).unwrap();
         let log = tempfile::tempdir().unwrap();
         let options = LogOptions { target: LogTarget::File(log.path().join("log")), format: LogFormat::Json };
         let telemetry = Telemetry::new(workers, Some(options)).unwrap();
