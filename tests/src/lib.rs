@@ -1,7 +1,7 @@
 //! What the end-to-end suites share: real processes of Weft, real apps behind them, and clients that count.
 //!
 //! It knows nothing of Weft's crates but the names of its binaries and flags: what it tests is what a user runs.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod app;
 mod binaries;

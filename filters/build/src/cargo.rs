@@ -124,11 +124,11 @@ fn module(messages: &str, manifest: &Path) -> Option<PathBuf> {
         message["reason"] == "compiler-artifact"
             && message["manifest_path"].as_str().is_some_and(|path| Path::new(path) == manifest)
     });
-    let files = artifacts.flat_map(|message| match message["filenames"].as_array() {
+    let mut files = artifacts.flat_map(|message| match message["filenames"].as_array() {
         Some(files) => files.iter().filter_map(|file| file.as_str().map(PathBuf::from)).collect(),
         None => Vec::new(),
     });
-    files.filter(|file| file.extension().is_some_and(|extension| extension == "wasm")).last()
+    files.rfind(|file| file.extension().is_some_and(|extension| extension == "wasm"))
 }
 
 fn has_cdylib(package: &Value) -> bool {
