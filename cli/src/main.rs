@@ -80,9 +80,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Status(options) => {
             on_runtime(async { Ok(weft_controlplane::status::show(&options).await?) }).map(answered)
         }
-        Command::Bookinfo(command) => {
-            on_runtime(async { Ok(bookinfo::run(command).await?) }).map(|()| ExitCode::SUCCESS)
-        }
+        Command::Bookinfo(command) => on_runtime(bookinfo::run(command)).map(|()| ExitCode::SUCCESS),
         Command::FilterCompile { key } => Ok(weft_filter_host::compile::child_main(key.into_iter())),
     }
 }

@@ -27,6 +27,8 @@ async fn echo_mesh(http: &str) -> (Mesh, App, App) {
     (mesh, v1, v2)
 }
 
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
 const ROUTES: &str = "
   - match: [{uri: {exact: /exact}}]
     route: [{destination: {host: echo, subset: v2}}]
@@ -64,7 +66,7 @@ async fn a_request_goes_where_the_first_matching_rule_says() {
     };
     for version in [Version::Http1, Version::Http2] {
         let mut client = Client::new(mesh.sidecar("client").outbound, version);
-        let cases: [(&str, &str, &[(&str, &str)], u16, &str); 12] = [
+        let cases: [(&str, &str, Headers, u16, &str); 12] = [
             ("GET", "/exact", &[], 200, "v2"),
             ("GET", "/exact?query=stays", &[], 200, "v2"),
             ("POST", "/prefixed", &[], 200, "v2"),

@@ -30,10 +30,6 @@ impl Process {
         Ok(Self { name: name.to_owned(), log, child })
     }
 
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
     /// Waits for the JSON of a ports file; fails at once where the process has ended.
     pub(super) async fn ports(&mut self, file: &Path) -> Result<serde_json::Value> {
         let start = Instant::now();
