@@ -53,6 +53,9 @@ struct Seat {
     calls: AtomicU64,
 }
 
+/// No lock hides in taking an instance.
+const _: () = assert!(AtomicCell::<Option<Box<Instance>>>::is_lock_free());
+
 /// Instances of a policy: one for each worker, and a spare.
 pub(super) fn wanted(workers: usize) -> usize {
     workers + 1

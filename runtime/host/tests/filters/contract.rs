@@ -136,3 +136,13 @@ fn more_than_the_host_copies_is_refused() {
     let failure = bench.request(&policy, &Head::default()).unwrap_err();
     assert_eq!(failure.kind, FailureKind::Output, "{failure}");
 }
+
+#[test]
+fn a_call_that_does_not_suspend_costs_its_caller_little_room() {
+    let bench = Bench::new();
+    let policy = bench.policy("");
+    let message = Head::default();
+    let request = size_of_val(&bench.runner.on_request(&policy, &message));
+    let response = size_of_val(&bench.runner.on_response(&policy, &message, None));
+    assert!(request <= 320 && response <= 320, "{request} and {response} bytes of future");
+}
