@@ -15,12 +15,13 @@ use std::time::Duration;
 pub(super) struct Line {
     format: LogFormat,
     stamps: Stamps,
+    addresses: Addresses,
     out: Vec<u8>,
 }
 
 impl Line {
     pub(super) fn new(format: LogFormat) -> Self {
-        Self { format, stamps: Stamps::new(), out: Vec::with_capacity(1024) }
+        Self { format, stamps: Stamps::new(), addresses: Addresses::new(), out: Vec::with_capacity(1024) }
     }
 
     pub(super) fn format(&mut self, record: &Record) -> &[u8] {
@@ -66,7 +67,7 @@ impl Line {
         quoted(bytes(&request.user_agent), out);
         quoted(bytes(&request.request_id), out);
         quoted(Some(request.authority.as_bytes()).filter(|a| !a.is_empty()), out);
-        addresses_text(record, out);
+        addresses_text(record, &mut self.addresses, out);
         escaped(route_name(record).unwrap_or("-").as_bytes(), out);
         if !record.filters.is_empty() {
             out.extend_from_slice(b" filters=\"");
@@ -104,7 +105,7 @@ impl Line {
         string(b",\"user_agent\":", bytes(&request.user_agent), out);
         string(b",\"request_id\":", bytes(&request.request_id), out);
         string(b",\"authority\":", Some(request.authority.as_bytes()).filter(|a| !a.is_empty()), out);
-        addresses_json(record, out);
+        addresses_json(record, &mut self.addresses, out);
         let failure = record.upstream_failure.as_deref().map(str::as_bytes);
         string(b",\"upstream_transport_failure_reason\":", failure, out);
         if !record.filters.is_empty() {
@@ -133,49 +134,38 @@ fn request_line(record: &Record) -> [&[u8]; 3] {
     [request.method.as_str().as_bytes(), request.path.as_str().as_bytes(), protocol.as_bytes()]
 }
 
-fn addresses_text(record: &Record, out: &mut Vec<u8>) {
+fn addresses_text(record: &Record, texts: &mut Addresses, out: &mut Vec<u8>) {
     let upstream = record.upstream.as_ref();
     out.push(b'"');
-    address_or_dash(upstream.map(|upstream| &upstream.address), out);
+    texts.write(upstream.map(|upstream| &upstream.address), "-", out);
     out.extend_from_slice(b"\" ");
     escaped(record.target.cluster().unwrap_or("-").as_bytes(), out);
     out.push(b' ');
     let local = upstream.and_then(|upstream| upstream.local.as_ref());
     for known in [local, Some(&record.peer.local), Some(&record.peer.remote)] {
-        address_or_dash(known, out);
+        texts.write(known, "-", out);
         out.push(b' ');
     }
     escaped(record.peer.sni.as_deref().unwrap_or("-").as_bytes(), out);
     out.push(b' ');
 }
 
-fn address_or_dash(known: Option<&SocketAddr>, out: &mut Vec<u8>) {
-    match known {
-        Some(known) => address(known, out),
-        None => out.push(b'-'),
-    }
-}
-
-fn addresses_json(record: &Record, out: &mut Vec<u8>) {
+fn addresses_json(record: &Record, texts: &mut Addresses, out: &mut Vec<u8>) {
     let upstream = record.upstream.as_ref();
-    address_json(b",\"upstream_host\":", upstream.map(|u| &u.address), out);
+    address_json(b",\"upstream_host\":", upstream.map(|u| &u.address), texts, out);
     string(b",\"upstream_cluster\":", record.target.cluster().map(str::as_bytes), out);
-    address_json(b",\"upstream_local_address\":", upstream.and_then(|u| u.local.as_ref()), out);
-    address_json(b",\"downstream_local_address\":", Some(&record.peer.local), out);
-    address_json(b",\"downstream_remote_address\":", Some(&record.peer.remote), out);
+    address_json(b",\"upstream_local_address\":", upstream.and_then(|u| u.local.as_ref()), texts, out);
+    address_json(b",\"downstream_local_address\":", Some(&record.peer.local), texts, out);
+    address_json(b",\"downstream_remote_address\":", Some(&record.peer.remote), texts, out);
     string(b",\"requested_server_name\":", record.peer.sni.as_deref().map(str::as_bytes), out);
 }
 
-fn address_json(key: &[u8], known: Option<&SocketAddr>, out: &mut Vec<u8>) {
+fn address_json(key: &[u8], known: Option<&SocketAddr>, texts: &mut Addresses, out: &mut Vec<u8>) {
     out.extend_from_slice(key);
-    match known {
-        Some(known) => {
-            out.push(b'"');
-            address(known, out);
-            out.push(b'"');
-        }
-        None => out.extend_from_slice(b"null"),
-    }
+    let quote = if known.is_some() { "\"" } else { "" };
+    out.extend_from_slice(quote.as_bytes());
+    texts.write(known, "null", out);
+    out.extend_from_slice(quote.as_bytes());
 }
 
 /// A string in Istio too: there it is a header's value.
@@ -262,21 +252,28 @@ fn digits(mut value: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(&text[at..]);
 }
 
-fn address(address: &SocketAddr, out: &mut Vec<u8>) {
-    match address {
-        SocketAddr::V4(address) => {
-            for (index, octet) in address.ip().octets().into_iter().enumerate() {
-                if index > 0 {
-                    out.push(b'.');
-                }
-                digits(octet.into(), out);
-            }
-            out.push(b':');
-            digits(address.port().into(), out);
-        }
-        SocketAddr::V6(address) => {
-            let _ = write!(out, "{address}");
-        }
+/// Texts of addresses met lately: connections last longer than exchanges.
+struct Addresses(Vec<Option<(SocketAddr, String)>>);
+
+impl Addresses {
+    fn new() -> Self {
+        Self(vec![None; 256])
+    }
+
+    fn write(&mut self, known: Option<&SocketAddr>, unknown: &str, out: &mut Vec<u8>) {
+        let Some(address) = known else { return out.extend_from_slice(unknown.as_bytes()) };
+        // Both ends of a connection often differ in one of the two only.
+        let ip = match address {
+            SocketAddr::V4(address) => usize::from(address.ip().octets()[3]),
+            SocketAddr::V6(address) => usize::from(address.ip().octets()[15]),
+        };
+        let slot = (usize::from(address.port()) * 7 + ip) % self.0.len();
+        let slot = &mut self.0[slot];
+        let text = match slot {
+            Some((of, text)) if of == address => text,
+            _ => &slot.insert((*address, address.to_string())).1,
+        };
+        out.extend_from_slice(text.as_bytes());
     }
 }
 
