@@ -107,13 +107,13 @@ impl Policy {
         let manifest = accept(component, &raw_manifest)
             .map_err(|source| PrepareError::Manifest { filter: filter.to_owned(), source })?;
         ledger.declare(manifest.counters.len());
-        let mut made = vec![Box::new(first)];
+        let mut made = vec![first];
         while made.len() < instances::wanted(workers) {
             let (next, again) = make()?;
             if again != raw_manifest {
                 return Err(PrepareError::NotDeterministic { filter: filter.to_owned() });
             }
-            made.push(Box::new(next));
+            made.push(next);
         }
         drop(maker);
         let refill_deadline = (first_took * 4 + Duration::from_millis(20)).min(CONFIGURE_DEADLINE);

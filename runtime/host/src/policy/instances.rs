@@ -63,17 +63,17 @@ pub(super) fn wanted(workers: usize) -> usize {
 
 impl Inner {
     /// `made` are as many instances as are [`wanted`].
-    pub(super) fn new(settings: PolicySettings, origin: Origin, workers: usize, mut made: Vec<Box<Instance>>) -> Self {
+    pub(super) fn new(settings: PolicySettings, origin: Origin, workers: usize, mut made: Vec<Instance>) -> Self {
         let ledger = Arc::clone(&origin.blueprint.ledger);
         let alive = u32::try_from(made.len()).unwrap_or(u32::MAX);
         ledger.instances.fetch_add(alive.into(), Ordering::Relaxed);
         let seats: Box<[CachePadded<Seat>]> = (0..workers).map(|_| CachePadded::default()).collect();
         for seat in &seats {
-            seat.instance.store(made.pop());
+            seat.instance.store(made.pop().map(Box::new));
         }
         let spares = ArrayQueue::new(wanted(workers) + 1);
         for spare in made {
-            drop(spares.push(spare));
+            drop(spares.push(Box::new(spare)));
         }
         Self {
             settings,
