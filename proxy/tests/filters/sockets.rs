@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -259,7 +260,20 @@ fn standard_filters_on_a_route() {
     {
         assert!(metrics.contains(wanted), "{wanted} is not in {metrics}");
     }
+    prometheus_reads(&metrics);
     proxy.stop();
+}
+
+/// By Prometheus' own parser, where it is installed (`tests/install` does it).
+fn prometheus_reads(metrics: &str) {
+    let promtool =
+        Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let Ok(mut promtool) = promtool else { return };
+    promtool.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    // 3: it reads them and dislikes a name; Istio's names in milliseconds are not to its taste.
+    let code = output.status.code();
+    assert!(matches!(code, Some(0 | 3)), "promtool: {code:?} {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// The digests that a response names for one filter: of its request and of its response.
