@@ -145,6 +145,7 @@ pub(crate) struct Stand {
     pub(crate) cell: Arc<PlanCell>,
     pub(crate) artifacts: Folder,
     publisher: Publisher,
+    revisions: u32,
 }
 
 /// Where artifacts lie.
@@ -162,7 +163,7 @@ impl Stand {
         let engine = Engine::new(EngineOptions { workers: 1, policies_max: 16, ..EngineOptions::default() }).unwrap();
         let cell = PlanCell::new(discovery);
         let publisher = Publisher::new(engine, 1, discovery, cell.clone());
-        Self { cell, artifacts: Folder::default(), publisher }
+        Self { cell, artifacts: Folder::default(), publisher, revisions: 0 }
     }
 
     pub(crate) fn with(snapshot: &Snapshot) -> Self {
@@ -171,8 +172,11 @@ impl Stand {
         stand
     }
 
+    /// Revisions are `r1`, `r2` and so on.
     pub(crate) fn publish(&mut self, snapshot: &Snapshot, update: Option<&Update>) -> Result<Published, Vec<Problem>> {
-        self.publisher.publish(&Next { snapshot, update, revision: "r1" }, &self.artifacts)
+        self.revisions += 1;
+        let revision = format!("r{}", self.revisions);
+        self.publisher.publish(&Next { snapshot, update, revision: &revision }, &self.artifacts)
     }
 
     pub(crate) fn pin(&self) -> Pinned {

@@ -30,7 +30,7 @@ pub(super) fn config(plan: &Plan) -> Value {
         }
     }
     json!({
-        "revision": &*plan.revision,
+        "revision": &*plan.revision(),
         "generation": plan.generation,
         "workload": workload,
         "trust": trust,

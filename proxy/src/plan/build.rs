@@ -14,6 +14,7 @@ use super::{
 use crate::filters::{Filter, Filters};
 use crate::headers::{Direct, HeaderOps, Redirect, Rewrite, Side};
 use crate::telemetry::{Party, ServiceFacts};
+use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use weft_snapshot::{self as snapshot, BackendName, FilterKey, Host, Key, Snapsho
 
 /// What is ready before a plan is built.
 pub(super) struct Parts {
-    pub(super) revision: Arc<str>,
+    pub(super) revision: String,
     pub(super) generation: u64,
     pub(super) discovery: Discovery,
     pub(super) backends: BTreeMap<BackendName, Arc<Backend>>,
@@ -31,7 +32,7 @@ pub(super) struct Parts {
 impl Plan {
     pub(super) fn empty(discovery: Discovery) -> Self {
         Self {
-            revision: "".into(),
+            revision: ArcSwap::default(),
             generation: 0,
             workload: None,
             outbound: snapshot::OutboundPolicy::default(),
@@ -58,7 +59,7 @@ impl Plan {
             party: Arc::new(Party::new(workload.labels.clone(), Some(workload.identity.clone()))),
         });
         Ok(Self {
-            revision: parts.revision,
+            revision: ArcSwap::from_pointee(parts.revision),
             generation: parts.generation,
             workload,
             outbound: snapshot.workload().map(|workload| workload.outbound).unwrap_or_default(),

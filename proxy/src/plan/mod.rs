@@ -25,6 +25,7 @@ pub use route::{Action, Chosen, Destination, Forward, RetryConditions, RetryPoli
 use crate::filters::Filter;
 use crate::headers::Head;
 use crate::telemetry::{Party, ServiceFacts};
+use arc_swap::ArcSwap;
 use matching::Matcher;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,8 +34,8 @@ use weft_snapshot::{BackendName, FilterKey, Host, OutboundPolicy, Protocol, Snap
 /// One version of everything.
 #[derive(Debug)]
 pub struct Plan {
-    /// Of the snapshot from which it was built; opaque.
-    pub revision: Arc<str>,
+    /// Opaque. New endpoints come with a new revision and without a new plan.
+    revision: ArcSwap<String>,
     /// Counts the plans of this process.
     pub generation: u64,
     /// `None` until a snapshot said who this proxy is.
@@ -79,6 +80,11 @@ pub struct ServicePort {
 }
 
 impl Plan {
+    /// Of the snapshot that is served.
+    pub fn revision(&self) -> Arc<String> {
+        self.revision.load_full()
+    }
+
     /// `host` lower-case and without port, as [`crate::headers::Authority::host`] gives it.
     pub fn lookup(&self, host: &str) -> Lookup<'_> {
         self.hosts.lookup(host)

@@ -80,7 +80,7 @@ impl Publisher {
         let plan = Plan::build(
             next.snapshot,
             Parts {
-                revision: next.revision.into(),
+                revision: next.revision.to_owned(),
                 generation: self.generations,
                 discovery: self.discovery,
                 backends: backends.clone(),
@@ -106,6 +106,7 @@ impl Publisher {
         for (backend, list) in lists {
             self.swap_list(&backend, list);
         }
+        self.current.revision.store(Arc::new(next.revision.to_owned()));
         self.cell.endpoints_changed();
         Some(Published::Endpoints)
     }

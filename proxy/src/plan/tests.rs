@@ -156,6 +156,7 @@ fn endpoints_are_swapped_without_a_new_plan() {
     assert!(Arc::ptr_eq(&endpoints.list[0], &old[0]), "an endpoint that stays is the same");
     assert!(changes.has_changed().unwrap(), "whoever waits is told");
     assert_eq!(stand.pin().generation, plan.generation);
+    assert_eq!(*plan.revision(), "r2");
 }
 
 #[test]

@@ -120,7 +120,7 @@ impl Scraper {
 
     fn own_metrics(&self, plan: &Plan, text: &mut Exposition) {
         let mut revision = Labels::default();
-        revision.push("revision", &plan.revision);
+        revision.push("revision", &plan.revision());
         text.family("weft_plan_generation", "gauge", "plans since the proxy started; 0: none yet");
         text.sample("weft_plan_generation", "", plan.generation);
         text.family("weft_plan_info", "gauge", "the revision that is served");
