@@ -70,7 +70,8 @@ impl Cast {
             processes.add(sidecar);
         }
         for (workload, _, admin) in &sidecars {
-            ready(&mut processes, workload, *admin).await?;
+            let log = stage.path("logs", &format!("{workload}.log"));
+            ready(&mut processes, workload, *admin, &log.display().to_string()).await?;
         }
         let (_, client, client_admin) = *sidecars.last().context("the cast has a client")?;
         progress(format_args!("{} sidecars joined, each with an identity of its own", sidecars.len()));
@@ -132,7 +133,7 @@ fn address(ports: &serde_json::Value, which: &str) -> Result<SocketAddr> {
     text.parse().with_context(|| format!("{text} is no address"))
 }
 
-async fn ready(processes: &mut Processes, workload: &str, admin: SocketAddr) -> Result<()> {
+async fn ready(processes: &mut Processes, workload: &str, admin: SocketAddr, log: &str) -> Result<()> {
     let start = Instant::now();
     let mut client = super::audience::Client::new(admin);
     loop {
@@ -141,7 +142,7 @@ async fn ready(processes: &mut Processes, workload: &str, admin: SocketAddr) -> 
             return Ok(());
         }
         processes.must_run()?;
-        anyhow::ensure!(start.elapsed() < READY_MAX, "{workload} is not ready within {READY_MAX:?}: {last:?}");
+        anyhow::ensure!(start.elapsed() < READY_MAX, "{workload} is not ready within {READY_MAX:?} ({last:?}); its log: {log}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
