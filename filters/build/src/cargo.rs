@@ -14,6 +14,7 @@ pub(crate) struct Guest {
     pub(crate) name: String,
     pub(crate) version: String,
     dir: PathBuf,
+    root: PathBuf,
     manifest: PathBuf,
     profile: Profile,
 }
@@ -28,7 +29,7 @@ enum Profile {
 /// `[profile.guest]` for a crate whose workspace has none. Settings given so outrank the crate's own `release`.
 const GIVEN_PROFILE: [&str; 6] = [
     r#"profile.guest.inherits="release""#,
-    r#"profile.guest.opt-level="s""#,
+    "profile.guest.opt-level=2",
     "profile.guest.lto=true",
     "profile.guest.codegen-units=1",
     r#"profile.guest.panic="abort""#,
@@ -72,6 +73,7 @@ pub(crate) fn find(dir: &Path) -> Result<Guest, BuildError> {
         name,
         version: package["version"].as_str().unwrap_or_default().to_owned(),
         profile: profile(&std::fs::read_to_string(root.join("Cargo.toml")).unwrap_or_default()),
+        root: root.to_owned(),
         dir,
         manifest,
     })
@@ -104,6 +106,7 @@ pub(crate) fn compile(guest: &Guest, options: &BuildOptions) -> Result<PathBuf, 
     if let Profile::Given = guest.profile {
         build.args(GIVEN_PROFILE.iter().flat_map(|setting| ["--config", setting]));
     }
+    build.arg("--config").arg(remapped(&guest.root));
     if let Some(dir) = &options.target_dir {
         build.arg("--target-dir").arg(dir);
     }
@@ -116,6 +119,20 @@ pub(crate) fn compile(guest: &Guest, options: &BuildOptions) -> Result<PathBuf, 
         return Err(BuildError::Compile { name: guest.name.clone(), stderr: text(&answer.stderr) });
     }
     module(&text(&answer.stdout), &guest.manifest).ok_or_else(|| BuildError::NoModule { name: guest.name.clone() })
+}
+
+/// Panics name source files. Without the folders of this machine in them the same source gives the same component
+/// wherever it is built, and a shorter one.
+fn remapped(root: &Path) -> String {
+    let cargo_home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+    let folders = [(Some(root.to_owned()), "src"), (cargo_home, "cargo")];
+    let flags = folders.into_iter().filter_map(|(folder, name)| {
+        let flag = format!("--remap-path-prefix={}={name}", folder?.display());
+        Some(Value::from(flag).to_string())
+    });
+    format!("target.{TARGET}.rustflags=[{}]", flags.collect::<Vec<_>>().join(","))
 }
 
 /// The last `.wasm` that cargo's messages name for the crate at `manifest`.

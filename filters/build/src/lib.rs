@@ -63,7 +63,7 @@ pub struct Built {
 /// Builds the filter crate in `manifest_dir`.
 ///
 /// In a workspace that has a profile `guest`, that profile is used; elsewhere the same profile is passed to cargo on
-/// the command line: `release` made small (opt-level s, LTO, one codegen unit, abort on panic).
+/// the command line: `release` made for guests (opt-level 2, LTO, one codegen unit, abort on panic, stripped).
 ///
 /// It may be called from a program or test that cargo itself started: cargo locks a folder for each profile and
 /// releases it before it runs anything, and `guest` is a profile that nothing else builds. A build script must not

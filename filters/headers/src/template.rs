@@ -1,5 +1,8 @@
 //! Values with holes, `%{NAME}`, that are filled from the exchange. It knows attributes only as slots.
 
+/// Bytes of a part, more or less: room for most values at the first attempt.
+const LIKELY_BYTES: usize = 32;
+
 /// A value, cut at its holes.
 pub(crate) struct Template<Attribute> {
     parts: Vec<Part<Attribute>>,
@@ -7,31 +10,42 @@ pub(crate) struct Template<Attribute> {
 
 enum Part<Attribute> {
     Text(String),
-    /// The attribute, or else the text after `?`, or else no value at all.
-    Hole(Attribute, Option<String>),
+    Hole(Hole<Attribute>),
+}
+
+struct Hole<Attribute> {
+    attribute: Attribute,
+    /// Stands in where the attribute is absent; without it there is no value at all.
+    default: Option<String>,
+    /// A decoded query parameter can hold what no header may.
+    decoded: bool,
 }
 
 impl<Attribute: Copy> Template<Attribute> {
     /// The value; none where an attribute without a default is absent, and then the operation is left out.
-    pub(crate) fn fill<'a>(&self, value: impl Fn(Attribute) -> Option<&'a str>) -> Option<String> {
-        if let [Part::Text(text)] = self.parts.as_slice() {
-            return Some(text.clone());
-        }
-        let mut filled = String::new();
+    pub(crate) fn fill<'a>(&'a self, value: impl Fn(Attribute) -> Option<&'a str>) -> Option<String> {
+        let mut filled = match self.parts.as_slice() {
+            [Part::Text(text)] => return Some(text.clone()),
+            [Part::Hole(hole)] if !hole.decoded => return Some(hole.fill(value)?.to_owned()),
+            parts => String::with_capacity(LIKELY_BYTES * parts.len()),
+        };
+        let mut clean = true;
         for part in &self.parts {
             match part {
                 Part::Text(text) => filled.push_str(text),
-                Part::Hole(attribute, default) => match value(*attribute).or(default.as_deref()) {
-                    Some(value) => push_visible(&mut filled, value),
-                    None => return None,
-                },
+                Part::Hole(hole) => {
+                    filled.push_str(hole.fill(&value)?);
+                    clean &= !hole.decoded;
+                }
             }
         }
-        let trimmed = filled.trim_matches([' ', '\t']);
-        match trimmed.len() == filled.len() {
-            true => Some(filled),
-            false => Some(trimmed.to_owned()),
-        }
+        Some(if clean { filled } else { visible(&filled) })
+    }
+}
+
+impl<Attribute: Copy> Hole<Attribute> {
+    fn fill<'a>(&'a self, value: impl Fn(Attribute) -> Option<&'a str>) -> Option<&'a str> {
+        value(self.attribute).or(self.default.as_deref())
     }
 }
 
@@ -63,7 +77,8 @@ impl<Attribute> Template<Attribute> {
             if !plain.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut plain)));
             }
-            parts.push(Part::Hole(declare(&attribute_name(name)), default));
+            let decoded = name.strip_prefix("req:").unwrap_or(name).starts_with("@query:");
+            parts.push(Part::Hole(Hole { attribute: declare(&attribute_name(name)), default, decoded }));
             rest = after;
         }
         plain.push_str(rest);
@@ -82,12 +97,10 @@ fn attribute_name(name: &str) -> String {
     }
 }
 
-/// A decoded query parameter can hold what a header must not.
-fn push_visible(filled: &mut String, value: &str) {
-    match value.bytes().any(is_control) {
-        false => filled.push_str(value),
-        true => filled.extend(value.chars().filter(|letter| !letter.is_ascii() || !is_control(*letter as u8))),
-    }
+/// Without control characters, and without blanks at the ends.
+fn visible(text: &str) -> String {
+    let kept: String = text.chars().filter(|letter| !letter.is_ascii() || !is_control(*letter as u8)).collect();
+    kept.trim_matches([' ', '\t']).to_owned()
 }
 
 fn is_control(byte: u8) -> bool {

@@ -8,6 +8,11 @@ use crate::bindings::request::weft::filter::host as imported;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::testing::host as imported;
 
+#[cfg(target_arch = "wasm32")]
+pub(crate) use crate::bindings::request::weft::filter::request as lazy;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use crate::testing::host as lazy;
+
 pub use crate::bindings::request::weft::filter::host::Level;
 
 /// One line to the proxy's log.
@@ -27,10 +32,4 @@ pub fn now_ms() -> u64 {
 
 pub(crate) fn count(counter: u32, delta: u64) {
     imported::count(counter, delta);
-}
-
-/// Runs `ask` where there is a host to ask.
-pub(crate) fn only_in_a_component<T>(ask: impl FnOnce() -> T) -> T {
-    assert!(cfg!(target_arch = "wasm32"), "lazy access needs the host: test this filter as a component");
-    ask()
 }

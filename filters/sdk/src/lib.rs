@@ -41,8 +41,10 @@
 //! # }
 //! ```
 
-#[cfg(any(test, all(target_arch = "wasm32", feature = "allocator")))]
+#[cfg(any(test, all(target_arch = "wasm32", feature = "runtime")))]
 mod allocator;
+#[cfg(any(test, all(target_arch = "wasm32", feature = "runtime")))]
+mod compare;
 mod config;
 mod filter;
 mod host;
@@ -54,7 +56,7 @@ mod response;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 
-#[cfg(all(target_arch = "wasm32", feature = "allocator"))]
+#[cfg(all(target_arch = "wasm32", feature = "runtime"))]
 #[global_allocator]
 static BLOCKS: allocator::Blocks<allocator::Linear> = allocator::Blocks::new(allocator::Linear);
 

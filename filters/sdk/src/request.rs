@@ -1,8 +1,9 @@
 //! A request as a filter sees it, and the verdict that sends it on changed.
 
-use crate::bindings::request::weft::filter::{request as lazy, types};
+use crate::Verdict;
+use crate::bindings::request::weft::filter::types;
+use crate::host::lazy;
 use crate::interest::{Interest, Key, Named, Pick, RequestAttribute, RequestHeader, find};
-use crate::{Verdict, host};
 
 /// The declared attributes of one request. Reading one that was not declared is a bug of the filter and panics with
 /// the line that is missing.
@@ -63,17 +64,17 @@ impl<'a> Request<'a> {
 
     /// A header that could not be declared, such as one whose name stands in another header. Costs a call to the host.
     pub fn lazy_header(&self, name: &str) -> Option<String> {
-        host::only_in_a_component(|| lazy::header(name))
+        lazy::header(name)
     }
 
     /// All values of a header as bytes. Costs a call to the host.
     pub fn lazy_header_values(&self, name: &str) -> Vec<Vec<u8>> {
-        host::only_in_a_component(|| lazy::header_values(name))
+        lazy::header_values(name)
     }
 
     /// The names of all headers. Costs a call to the host.
     pub fn lazy_header_names(&self) -> Vec<String> {
-        host::only_in_a_component(lazy::header_names)
+        lazy::header_names()
     }
 
     fn prefixed(&self, prefix: &str, name: &str) -> Option<&'a str> {

@@ -38,6 +38,7 @@ impl<F: Filter> Harness<F> {
     pub fn request(&self, request: TestRequest) -> Outcome {
         let interest = &self.0.interest;
         let values: Vec<_> = interest.request.iter().map(|name| request.attribute(name)).collect();
+        host::set_headers(request.headers.clone());
         let verdict = self.0.filter.on_request(&Request::new(interest, &values));
         Outcome::new(verdict, interest, request)
     }
@@ -46,6 +47,7 @@ impl<F: Filter> Harness<F> {
     pub fn response(&self, asked: &Outcome, response: TestResponse) -> ResponseOutcome {
         let interest = &self.0.interest;
         let values: Vec<_> = interest.response.iter().map(|name| response.attribute(name, asked.request())).collect();
+        host::set_headers(response.headers.clone());
         let verdict = self.0.filter.on_response(&Response::new(interest, &values, asked.state()));
         ResponseOutcome::new(verdict, interest)
     }
@@ -54,3 +56,6 @@ impl<F: Filter> Harness<F> {
         &self.0.interest
     }
 }
+
+#[cfg(test)]
+mod tests;

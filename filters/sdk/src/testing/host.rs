@@ -9,6 +9,7 @@ thread_local! {
     static LOG: RefCell<Vec<(Level, String)>> = const { RefCell::new(Vec::new()) };
     static COUNTERS: RefCell<BTreeMap<u32, u64>> = const { RefCell::new(BTreeMap::new()) };
     static RANDOM: Cell<u64> = const { Cell::new(0) };
+    static HEADERS: RefCell<Vec<(String, String)>> = const { RefCell::new(Vec::new()) };
     static NOW_MS: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -30,6 +31,33 @@ pub fn set_random(value: u64) {
 /// What `now_ms` answers.
 pub fn set_now_ms(value: u64) {
     NOW_MS.set(value);
+}
+
+/// The headers of the message that is asked about.
+pub(super) fn set_headers(headers: Vec<(String, String)>) {
+    HEADERS.set(headers);
+}
+
+pub(crate) fn header(name: &str) -> Option<String> {
+    HEADERS.with_borrow(|headers| headers.iter().find(|(one, _)| one == name).map(|(_, value)| value.clone()))
+}
+
+pub(crate) fn header_values(name: &str) -> Vec<Vec<u8>> {
+    HEADERS.with_borrow(|headers| {
+        headers.iter().filter(|(one, _)| one == name).map(|(_, value)| value.clone().into_bytes()).collect()
+    })
+}
+
+pub(crate) fn header_names() -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    HEADERS.with_borrow(|headers| {
+        for (name, _) in headers {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+    });
+    names
 }
 
 pub(crate) fn log(level: Level, message: &str) {

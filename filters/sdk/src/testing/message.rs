@@ -6,7 +6,7 @@ pub struct TestRequest {
     method: String,
     path: String,
     authority: String,
-    headers: Vec<(String, String)>,
+    pub(super) headers: Vec<(String, String)>,
     /// Attributes that come from elsewhere than the head, by their name.
     given: Vec<(&'static str, String)>,
 }
@@ -95,7 +95,7 @@ impl TestRequest {
 #[derive(Debug, Clone, Default)]
 pub struct TestResponse {
     status: u16,
-    headers: Vec<(String, String)>,
+    pub(super) headers: Vec<(String, String)>,
     subset: Option<String>,
 }
 
