@@ -142,7 +142,10 @@ async fn ready(processes: &mut Processes, workload: &str, admin: SocketAddr, log
             return Ok(());
         }
         processes.must_run()?;
-        anyhow::ensure!(start.elapsed() < READY_MAX, "{workload} is not ready within {READY_MAX:?} ({last:?}); its log: {log}");
+        anyhow::ensure!(
+            start.elapsed() < READY_MAX,
+            "{workload} is not ready within {READY_MAX:?} ({last:?}); its log: {log}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
