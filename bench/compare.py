@@ -147,7 +147,7 @@ def memory(bench):
     start = rss_kib(sidecar.pid)
     wrk(sidecar, 2, bench.cpu_load, connections=100)
     gauge = f"http://{sidecar.admin}/stats/prometheus"
-    until("the connections have closed", lambda: re.search(r"^weft_downstream_connections\S* 0$", urllib.request.urlopen(gauge).read().decode(), re.M))
+    until("the connections have closed", lambda: re.search(r'^weft_connections\{direction="downstream"\} 0$', urllib.request.urlopen(gauge).read().decode(), re.M))
     time.sleep(3)
     result = {"rss_mib_start": round(start / 1024, 1), "rss_mib_idle": round(rss_kib(sidecar.pid) / 1024, 1)}
     print(f"\nidle memory, 2 workers, 3 filters, after 100 connections: {result['rss_mib_idle']} MiB (at start {result['rss_mib_start']})")
