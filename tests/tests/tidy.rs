@@ -141,7 +141,7 @@ fn the_import_table_holds() {
 #[test]
 fn weft_holds_what_weft_proxy_must_not() {
     let tree = tree("weft");
-    for name in ["weft-oci", "granit-parser", "cranelift-codegen", "weft-controlplane"] {
+    for name in ["weft-oci", "granit-parser", "cranelift-codegen", "weft-controlplane", "kube"] {
         assert!(tree.contains(name), "{name} is not in the tree of weft: is the ban on weft-proxy still by this name?");
     }
 }
