@@ -7,7 +7,7 @@ use crate::ca::{self, Authority, Refreshed};
 use crate::source::{FileSet, Folder, Interest, Source};
 use crate::state::{Lock, StateFolder};
 use crate::status::Metrics;
-use crate::stream::{self, Services, ServingTls, Stop};
+use crate::stream::{self, JoinTokens, Services, ServingTls, Stop};
 use crate::token::used::UsedTokens;
 use crate::token::{self, Uses};
 use crate::world::{Event, Loop, Surroundings, WorldCell};
@@ -15,8 +15,8 @@ use crate::{Options, RotateOptions, TokenOptions, status};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::net::TcpListener;
@@ -78,9 +78,9 @@ impl ControlPlane {
         let (events, incoming) = mpsc::channel(EVENTS_MAX);
         let services = Services {
             events: events.clone(),
+            first: Arc::new(JoinTokens::new(authority.clone(), cell.clone(), UsedTokens::open(&state)?)),
             cell,
             authority: authority.clone(),
-            used: Arc::new(Mutex::new(UsedTokens::open(&state)?)),
             metrics: metrics.clone(),
             streams: Arc::new(AtomicU64::new(0)),
         };

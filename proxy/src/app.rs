@@ -3,7 +3,7 @@
 //! It knows nothing of requests. Errors here end the process, so they say what to do.
 
 use crate::admin::{Admin, LogLevel, Sources, Stage, Stages};
-use crate::control::{self, Control, ControlOptions, JoinToken, Pace};
+use crate::control::{self, Control, ControlOptions, FirstContact, Pace};
 use crate::discovery::{Complete, Discovery};
 use crate::ending::Ending;
 use crate::files::{self, Files};
@@ -40,7 +40,7 @@ pub struct Options {
 pub enum Source {
     ControlPlane {
         addresses: Vec<String>,
-        token: Option<JoinToken>,
+        first: Option<FirstContact>,
         workload: WorkloadName,
         state: PathBuf,
     },
@@ -139,10 +139,10 @@ fn configure(
     publisher: Publisher,
 ) -> anyhow::Result<Configured> {
     match (source, state) {
-        (Source::ControlPlane { addresses, token, workload, .. }, Some(state)) => {
+        (Source::ControlPlane { addresses, first, workload, .. }, Some(state)) => {
             let options = ControlOptions {
                 addresses,
-                token,
+                first,
                 workload,
                 inbound: address_of(bound, Door::Inbound),
                 artifact_key: artifact_key(),

@@ -5,7 +5,7 @@
 use crate::admin::ProcessLog;
 use crate::app::{Addresses, Options, Serve, Source};
 use crate::connections::SilenceLimits;
-use crate::control::JoinToken;
+use crate::control::{FirstContact, JoinToken, Projected};
 use crate::cpu;
 use crate::settings::{FilterTrace, Settings};
 use crate::telemetry::{LogFormat, LogOptions, LogTarget};
@@ -37,9 +37,15 @@ pub struct SidecarArgs {
     /// Join token from `weft token create`; needed at the first start only
     #[arg(long, value_name = "TOKEN", env = "WEFT_TOKEN", hide_env_values = true, conflicts_with = "token_file")]
     pub token: Option<String>,
-    /// File that holds the join token
-    #[arg(long, value_name = "FILE")]
+    /// File that holds the join token; with --root-file a pod's projected service-account token, read before each use
+    #[arg(long, value_name = "FILE", env = "WEFT_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
+    /// File (PEM) with the roots that alone are believed at first contact, read before each use; for pods
+    #[arg(long, value_name = "FILE", env = "WEFT_ROOT_FILE", requires = "token_file")]
+    pub root_file: Option<PathBuf>,
+    /// Trust domain of the mesh, where --root-file and not a join token says whom to believe
+    #[arg(long, value_name = "DOMAIN", env = "WEFT_TRUST_DOMAIN", default_value = "cluster.local")]
+    pub trust_domain: String,
     /// Folder for key, certificate, snapshot and filters [default: $XDG_STATE_HOME/weft/NS-NAME]
     #[arg(long, value_name = "DIR", env = "WEFT_STATE")]
     pub state: Option<PathBuf>,
@@ -131,18 +137,10 @@ impl SidecarArgs {
             Some(state) => state,
             None => default_state(&self.workload)?,
         };
-        let token = match (self.token, self.token_file) {
-            (Some(token), _) => Some(token),
-            (None, Some(file)) => Some(
-                std::fs::read_to_string(&file)
-                    .with_context(|| format!("cannot read --token-file {}", file.display()))?,
-            ),
-            (None, None) => None,
-        };
-        let token = token.map(|token| token.trim().parse::<JoinToken>()).transpose()?;
+        let first = first_contact(self.token, self.token_file, self.root_file, self.trust_domain)?;
         let workload = self.workload;
         Ok(Options {
-            source: Source::ControlPlane { addresses: self.controlplane, token, workload, state },
+            source: Source::ControlPlane { addresses: self.controlplane, first, workload, state },
             addresses: Addresses { inbound: Some(self.inbound), outbound: Some(self.outbound), listen: None },
             serve: self.serve.serve()?,
             log: None,
@@ -188,6 +186,25 @@ impl ServeArgs {
             },
         })
     }
+}
+
+fn first_contact(
+    token: Option<String>,
+    token_file: Option<PathBuf>,
+    root_file: Option<PathBuf>,
+    trust_domain: String,
+) -> anyhow::Result<Option<FirstContact>> {
+    let token = match (token, token_file, root_file) {
+        (None, Some(token), Some(root)) => {
+            return Ok(Some(FirstContact::Projected(Projected { token, root, trust_domain })));
+        }
+        (Some(token), _, _) => token,
+        (None, Some(file), None) => {
+            std::fs::read_to_string(&file).with_context(|| format!("cannot read --token-file {}", file.display()))?
+        }
+        (None, None, _) => return Ok(None),
+    };
+    Ok(Some(token.trim().parse::<JoinToken>()?.into()))
 }
 
 fn default_state(workload: &WorkloadName) -> anyhow::Result<PathBuf> {

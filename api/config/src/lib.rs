@@ -25,7 +25,7 @@ mod world;
 mod yaml;
 
 pub use compile::compile;
-pub use kind::mesh::{Credentials, Mesh, Registry, Transport};
+pub use kind::mesh::{CaRef, Credentials, Mesh, Registry, Transport};
 pub use problem::{Code, Problem, Severity};
 pub use render::{render, render_resource};
 pub use source::SourceFile;

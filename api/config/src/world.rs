@@ -44,6 +44,8 @@ pub struct Member {
     pub name: WorkloadName,
     pub identity: SpiffeId,
     pub labels: Labels,
+    /// Of a pod, as Kubernetes gives it: what a certificate for this workload is bound to.
+    pub uid: Option<String>,
 }
 
 /// One object and whether it counts as it is written.
@@ -129,7 +131,7 @@ impl World {
     pub fn member(&self, name: &WorkloadName) -> Option<Member> {
         let entry = self.index.workloads.get(name)?;
         let identity = crate::identity::spiffe_id(&self.mesh.trust_domain, entry).ok()?;
-        Some(Member { name: name.clone(), identity, labels: crate::identity::labels(entry) })
+        Some(Member { name: name.clone(), identity, labels: crate::identity::labels(entry), uid: None })
     }
 
     pub fn objects(&self) -> impl Iterator<Item = ObjectState> {

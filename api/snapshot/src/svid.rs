@@ -1,16 +1,30 @@
-//! What an SVID says beyond its SPIFFE id: the labels of its workload, in one non-critical X.509 extension.
+//! What an SVID says beyond its SPIFFE id, in non-critical X.509 extensions: the labels of its workload, and on
+//! Kubernetes the pod for which it was written.
 //!
-//! The control plane writes it, a proxy reads it from its peer's certificate. Certificates themselves are not known here.
+//! The control plane writes both; a proxy reads the labels of its peer, the control plane the pod of who calls it.
+//! Certificates themselves are not known here.
 
-use crate::Labels;
+use crate::{Labels, WorkloadName};
 
 /// The extension's object identifier, as arcs. Under 2.25 anyone may number without asking.
 pub const LABELS_OID: &[u64] = &[2, 25, 4_123_377_562_190_418_273];
 
-/// The same as the content bytes of a DER OBJECT IDENTIFIER.
+/// Of the extension that names the pod.
+pub const POD_OID: &[u64] = &[2, 25, 4_123_377_562_190_418_274];
+
+/// [`LABELS_OID`] as the content bytes of a DER OBJECT IDENTIFIER.
 pub fn labels_oid_der() -> Vec<u8> {
-    let mut der = vec![(LABELS_OID[0] * 40 + LABELS_OID[1]) as u8];
-    for arc in &LABELS_OID[2..] {
+    oid_der(LABELS_OID)
+}
+
+/// [`POD_OID`] as the content bytes of a DER OBJECT IDENTIFIER.
+pub fn pod_oid_der() -> Vec<u8> {
+    oid_der(POD_OID)
+}
+
+fn oid_der(arcs: &[u64]) -> Vec<u8> {
+    let mut der = vec![(arcs[0] * 40 + arcs[1]) as u8];
+    for arc in &arcs[2..] {
         let digits = (64 - arc.leading_zeros()).max(1).div_ceil(7);
         der.extend((0..digits).rev().map(|i| (arc >> (7 * i)) as u8 & 0x7f | if i == 0 { 0 } else { 0x80 }));
     }
@@ -55,6 +69,33 @@ pub fn decode_labels(der: &[u8]) -> Option<Labels> {
         version: next()?,
         cluster: next()?,
     })
+}
+
+/// The one pod for which an SVID was written: another one of the same name is another pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    pub name: WorkloadName,
+    /// As Kubernetes gives it.
+    pub uid: String,
+}
+
+/// The extension's value: a DER SEQUENCE of two UTF8String, `NAMESPACE/NAME` and the uid.
+pub fn encode_pod(pod: &Pod) -> Vec<u8> {
+    let mut content = Vec::new();
+    element(&mut content, UTF8_STRING, pod.name.to_string().as_bytes());
+    element(&mut content, UTF8_STRING, pod.uid.as_bytes());
+    let mut der = Vec::new();
+    element(&mut der, SEQUENCE, &content);
+    der
+}
+
+/// `None` where the bytes are not what [`encode_pod`] writes.
+pub fn decode_pod(der: &[u8]) -> Option<Pod> {
+    let (content, []) = take(der, SEQUENCE)? else { return None };
+    let (name, rest) = take(content, UTF8_STRING)?;
+    let (uid, []) = take(rest, UTF8_STRING)? else { return None };
+    let text = |bytes| std::str::from_utf8(bytes).ok();
+    Some(Pod { name: text(name)?.parse().ok()?, uid: text(uid)?.to_owned() })
 }
 
 fn fields(labels: &Labels) -> [&str; 7] {
@@ -127,12 +168,25 @@ mod tests {
     }
 
     #[test]
-    fn the_object_identifier_reads_back() {
-        let der = labels_oid_der();
-        assert_eq!(der[0], 105);
-        let read = der[1..].iter().fold(0u64, |n, b| n << 7 | u64::from(b & 0x7f));
-        assert_eq!(read, LABELS_OID[2]);
-        assert!(der[1..der.len() - 1].iter().all(|b| b & 0x80 != 0) && der[der.len() - 1] & 0x80 == 0);
-        assert_ne!(der[1], 0x80, "no leading zero digit");
+    fn a_pod_round_trips_and_broken_bytes_are_none() {
+        let name = format!("{}/{}", "n".repeat(63), "p".repeat(200));
+        let pod = Pod { name: name.parse().expect("a name"), uid: "5d0a".to_owned() };
+        let good = encode_pod(&pod);
+        assert_eq!(decode_pod(&good), Some(pod));
+        for cut in 0..good.len() {
+            assert_eq!(decode_pod(&good[..cut]), None, "cut at {cut}");
+        }
+        assert_eq!(decode_pod(&[good.as_slice(), &[0]].concat()), None);
+    }
+
+    #[test]
+    fn the_object_identifiers_read_back() {
+        for (der, arcs) in [(labels_oid_der(), LABELS_OID), (pod_oid_der(), POD_OID)] {
+            assert_eq!(der[0], 105);
+            let read = der[1..].iter().fold(0u64, |n, b| n << 7 | u64::from(b & 0x7f));
+            assert_eq!(read, arcs[2]);
+            assert!(der[1..der.len() - 1].iter().all(|b| b & 0x80 != 0) && der[der.len() - 1] & 0x80 == 0);
+            assert_ne!(der[1], 0x80, "no leading zero digit");
+        }
     }
 }

@@ -21,7 +21,7 @@ impl RegistryOptions {
     pub(crate) fn images(&self, host: Option<&str>) -> Images {
         let mut entries = Vec::new();
         if let (Some(ca), Some(host)) = (&self.registry_ca, host) {
-            entries.push(Registry { ca: Some(ca.clone()), ..Registry::new(host) });
+            entries.push(Registry { ca: Some(ca.clone().into()), ..Registry::new(host) });
         }
         if let Some(host) = &self.plain_http {
             entries.push(Registry { plain_http: PlainHttp::Use, ..Registry::new(host) });
@@ -29,7 +29,10 @@ impl RegistryOptions {
         // A registry with a CA speaks TLS, on loopback too.
         let loopback = if self.registry_ca.is_some() { Loopback::Tls } else { Loopback::PlainHttp };
         let docker_config = self.docker_config.clone().or_else(docker_config);
-        Images::new(Registries { entries, loopback, docker_config }, Limits::default())
+        Images::new(
+            Registries { entries, loopback, pull_secret: None, docker_config: docker_config.map(Into::into) },
+            Limits::default(),
+        )
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Does not know how a version is obtained.
 
+use super::cupboard::Place;
 use super::facts::Version;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -18,6 +19,7 @@ pub(super) struct Ask {
     pub(super) image: String,
     pub(super) pin: Option<Digest>,
     pub(super) refresh: Option<Duration>,
+    pub(super) pull_secret: Option<Place>,
     pub(super) policies: BTreeMap<FilterKey, PolicyAsk>,
     pub(super) file: String,
     pub(super) line: u32,
@@ -57,6 +59,7 @@ pub(super) fn asks(policies: &[Policy]) -> BTreeMap<String, Ask> {
             image: policy.image.clone(),
             pin: policy.digest,
             refresh: policy.refresh,
+            pull_secret: Place::of_filter(policy),
             policies: BTreeMap::new(),
             file: policy.file.clone(),
             line: policy.line,
@@ -73,7 +76,10 @@ impl Ask {
     /// Names the Filter object as far as it concerns its image: what an attachment adds changes nothing here.
     pub(super) fn object(&self) -> String {
         let own = self.policies.iter().find(|(key, _)| !key.0.contains('#')).map(|(_, ask)| ask);
-        let text = format!("{}\n{:?}\n{:?}\n{own:?}", self.image, self.pin, self.refresh);
+        let mut text = format!("{}\n{:?}\n{:?}\n{own:?}", self.image, self.pin, self.refresh);
+        if let Some(place) = &self.pull_secret {
+            text.push_str(&place.origin());
+        }
         Digest(Sha256::digest(text).into()).to_string()
     }
 }

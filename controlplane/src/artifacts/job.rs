@@ -6,16 +6,18 @@
 //! ```
 //! It does not know when an attempt is due nor what is published.
 
+use super::cupboard::Shut;
 use super::facts::{Artifact, Version};
 use super::good::{Admitted, Ask, Good, PolicyAsk};
 use super::problem::ProblemKind;
+use super::sources::Sources;
 use super::store::Store;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use weft_filter_host::{Engine, Manifest, NonUtf8, OnFailure, PolicySettings, admission, artifact_key, compile};
-use weft_oci::{Cause, Images, Reference};
+use weft_oci::{Cause, Reference};
 use weft_snapshot::{Digest, FilterKey};
 
 /// What jobs work with; shared by all of them.
@@ -81,8 +83,8 @@ enum Unfetched {
 }
 
 impl Job {
-    pub(super) async fn run(self, shop: Arc<Workshop>, images: Arc<Images>) -> Outcome {
-        let version = match self.fetch(&shop, &images).await {
+    pub(super) async fn run(self, shop: Arc<Workshop>, sources: Arc<Sources>) -> Outcome {
+        let version = match self.fetch(&shop, &sources).await {
             Ok(version) => version,
             Err(Unfetched::RefusedBefore(refused)) => {
                 let troubles = refused.troubles.clone();
@@ -112,12 +114,13 @@ impl Job {
     }
 
     /// Afterwards the component is in the store.
-    async fn fetch(&self, shop: &Workshop, images: &Images) -> Result<Version, Unfetched> {
+    async fn fetch(&self, shop: &Workshop, sources: &Sources) -> Result<Version, Unfetched> {
         let reference = self.reference()?;
+        let images = || async { sources.images(&reference, self.ask.pull_secret.as_ref()).await.map_err(shut) };
         let _turn = shop.pulling.acquire().await;
         let image = match (&self.good, self.lookup) {
             (Some(good), Lookup::Keep) => good.version.image,
-            _ => images.resolve(&reference).await.map_err(|error| unavailable(&error, None))?,
+            _ => images().await?.resolve(&reference).await.map_err(|error| unavailable(&error, None))?,
         };
         if let Some(refused) = self.refused.as_ref().filter(|refused| refused.image == image) {
             return Err(Unfetched::RefusedBefore(refused.clone()));
@@ -126,7 +129,7 @@ impl Job {
         if let Some(version) = known.filter(|version| shop.store.component(version.component).is_some()) {
             return Ok(version);
         }
-        let pulled = images.pull(&reference.pinned(image), &shop.store.spool()).await;
+        let pulled = images().await?.pull(&reference.pinned(image), &shop.store.spool()).await;
         let pulled = pulled.map_err(|error| unavailable(&error, Some(image)))?;
         let version = Version { image: pulled.image, component: pulled.component.digest() };
         shop.store.add_component(pulled.component).map_err(|error| {
@@ -258,6 +261,11 @@ fn refusal(version: Version, reason: &str, remedy: &str) -> Trouble {
         reason: reason.to_owned(),
         remedy: remedy.to_owned(),
     }
+}
+
+fn shut(shut: Shut) -> Unfetched {
+    let Shut { reason, remedy } = shut;
+    Unfetched::Failed(Trouble { kind: ProblemKind::CredentialsUnavailable, refused: None, reason, remedy }, None)
 }
 
 /// `image`: what the reference points to, if that much is known. What is wrong with its content stays wrong.

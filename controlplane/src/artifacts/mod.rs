@@ -8,17 +8,20 @@
 //! Whatever fails, the last good version stays published. It does not know proxies, views or the stream; `weft proxy`
 //! uses it without a control plane.
 
+mod cupboard;
 mod facts;
 mod good;
 mod job;
 mod keep;
 mod problem;
 mod run;
+mod sources;
 mod store;
 mod tracks;
 mod wanted;
 
 pub use crate::state::StateError;
+pub use cupboard::{Cupboard, Needs, NoCluster, Place, PlaceKind, Shut};
 pub use facts::{Artifact, Facts, FilterStatus, PolicyFact, Progress, Version};
 pub use problem::{FilterProblem, ProblemKind};
 pub use wanted::Wanted;
@@ -40,13 +43,15 @@ pub struct ArtifactsOptions {
     /// program, under its own key.
     pub compilers: BTreeMap<String, PathBuf>,
     pub limits: Limits,
+    /// Where what registries want to see lies in a cluster.
+    pub cupboard: Arc<dyn Cupboard>,
 }
 
 impl ArtifactsOptions {
     /// This program compiles, for proxies of its own version.
     pub fn new(folder: PathBuf, engine: Engine) -> std::io::Result<Self> {
         let compilers = BTreeMap::from([(weft_filter_host::artifact_key(), std::env::current_exe()?)]);
-        Ok(Self { folder, engine, compilers, limits: Limits::default() })
+        Ok(Self { folder, engine, compilers, limits: Limits::default(), cupboard: Arc::new(NoCluster) })
     }
 }
 

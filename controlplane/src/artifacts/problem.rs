@@ -28,6 +28,8 @@ pub struct FilterProblem {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProblemKind {
+    /// What its registry wants to see cannot be read in the cluster.
+    CredentialsUnavailable,
     /// The image cannot be resolved or pulled.
     ImageUnavailable,
     /// The component, or its config, is refused.

@@ -2,10 +2,12 @@
 //!
 //! It decides nothing itself, and is the only one that writes what was last good and removes from the store.
 
+use super::cupboard::Cupboard;
 use super::facts::Facts;
 use super::good::{Good, asks};
 use super::job::{Outcome, PULLS_MAX, Workshop};
 use super::keep::Retired;
+use super::sources::Sources;
 use super::store::Store;
 use super::tracks::Tracks;
 use super::{ArtifactsOptions, StateError, Wanted};
@@ -15,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
-use weft_oci::{Images, Limits};
+use weft_oci::Limits;
 
 /// What may happen.
 enum Event {
@@ -34,7 +36,8 @@ enum Event {
 pub(super) struct Loop {
     shop: Arc<Workshop>,
     limits: Limits,
-    images: Arc<Images>,
+    cupboard: Arc<dyn Cupboard>,
+    sources: Arc<Sources>,
     wanted: Wanted,
     wants: watch::Receiver<(u64, Wanted)>,
     publish: watch::Sender<Arc<Facts>>,
@@ -68,8 +71,9 @@ impl Loop {
         let wanted = Wanted::default();
         Ok(Self {
             shop: Arc::new(shop),
-            images: Arc::new(Images::new(wanted.registries.clone(), options.limits.clone())),
+            sources: Arc::new(sources(&wanted, &options.limits, &options.cupboard)),
             limits: options.limits,
+            cupboard: options.cupboard,
             wanted,
             wants,
             publish,
@@ -116,8 +120,8 @@ impl Loop {
     fn want(&mut self) {
         let (number, wanted) = self.wants.borrow_and_update().clone();
         let now = Instant::now();
-        if wanted.registries != self.wanted.registries {
-            self.images = Arc::new(Images::new(wanted.registries.clone(), self.limits.clone()));
+        if (&wanted.registries, &wanted.needs) != (&self.wanted.registries, &self.wanted.needs) {
+            self.sources = Arc::new(sources(&wanted, &self.limits, &self.cupboard));
             self.tracks.retry_failures(now);
         }
         self.tracks.want(number, asks(&wanted.policies), now);
@@ -126,10 +130,11 @@ impl Loop {
 
     fn start_jobs(&mut self) {
         for job in self.tracks.start(Instant::now()) {
-            let (shop, images, outcomes) = (Arc::clone(&self.shop), Arc::clone(&self.images), self.outcomes.0.clone());
+            let (shop, sources, outcomes) =
+                (Arc::clone(&self.shop), Arc::clone(&self.sources), self.outcomes.0.clone());
             tokio::spawn(async move {
                 let (filter, number) = (job.filter.clone(), job.number);
-                let outcome = Box::new(job.run(shop, images).await);
+                let outcome = Box::new(job.run(shop, sources).await);
                 // It fails when the loop has ended.
                 let _ = outcomes.send(Event::Done { filter, number, outcome }).await;
             });
@@ -167,6 +172,10 @@ impl Loop {
             changed
         });
     }
+}
+
+fn sources(wanted: &Wanted, limits: &Limits, cupboard: &Arc<dyn Cupboard>) -> Sources {
+    Sources::new(wanted.registries.clone(), wanted.needs.clone(), limits.clone(), Arc::clone(cupboard))
 }
 
 /// What somebody who reads the log wants to know.

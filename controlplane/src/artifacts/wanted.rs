@@ -2,6 +2,8 @@
 //!
 //! It only translates.
 
+use super::cupboard::Needs;
+use std::collections::BTreeMap;
 use weft_config::{Credentials, Policy, Registry, Transport, World};
 use weft_oci::{Loopback, PlainHttp, Registries};
 
@@ -10,6 +12,8 @@ use weft_oci::{Loopback, PlainHttp, Registries};
 pub struct Wanted {
     pub policies: Vec<Policy>,
     pub registries: Registries,
+    /// By host, what of `registries` lies in a cluster.
+    pub needs: BTreeMap<String, Needs>,
 }
 
 impl Wanted {
@@ -19,22 +23,34 @@ impl Wanted {
             entries: world.mesh().registries.iter().map(entry).collect(),
             // A registry on this machine is a developer's.
             loopback: Loopback::PlainHttp,
+            pull_secret: None,
             docker_config: None,
         };
-        Self { policies: world.policies(), registries }
+        let namespace = &world.mesh().root_namespace;
+        let needs = world
+            .mesh()
+            .registries
+            .iter()
+            .map(|registry| (registry.host.clone(), Needs::of_registry(registry, namespace)));
+        let needs = needs.filter(|(_, needs)| *needs != Needs::default()).collect();
+        Self { policies: world.policies(), registries, needs }
     }
 }
 
 fn entry(registry: &Registry) -> weft_oci::Registry {
-    let credentials = registry.credentials.clone().map(|credentials| match credentials {
+    let credentials = registry.credentials.clone().and_then(|credentials| match credentials {
         Credentials::Password { username, password_file } => {
-            weft_oci::Credentials::Password { user: username, file: password_file.into() }
+            Some(weft_oci::Credentials::Password { user: username, file: password_file.into() })
         }
-        Credentials::DockerConfig { file } => weft_oci::Credentials::DockerConfig(file.into()),
+        Credentials::DockerConfig { file } => {
+            Some(weft_oci::Credentials::DockerConfig(weft_oci::DockerConfig::File(file.into())))
+        }
+        // Among the needs.
+        Credentials::Secret { .. } => None,
     });
     weft_oci::Registry {
         mirror: registry.mirror.clone(),
-        ca: registry.ca.clone().map(Into::into),
+        ca: registry.ca.clone().map(|file| weft_oci::Roots::File(file.into())),
         plain_http: match registry.transport {
             Transport::Https => PlainHttp::Refuse,
             Transport::PlainHttp => PlainHttp::Use,

@@ -33,6 +33,8 @@ pub(super) struct Leaf<'a> {
     pub(super) identity: &'a SpiffeId,
     /// Written into the certificate for the peers' metrics.
     pub(super) labels: Option<&'a Labels>,
+    /// Bound to it.
+    pub(super) pod: Option<&'a svid::Pod>,
     pub(super) life: Duration,
     /// Of the certificate that signs: no leaf outlives it.
     pub(super) issuer_expires: Seconds,
@@ -55,10 +57,10 @@ pub(super) fn leaf<S: SigningKey>(
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     params.serial_number = Some(serial()?);
-    if let Some(labels) = leaf.labels {
-        params.custom_extensions =
-            vec![CustomExtension::from_oid_content(svid::LABELS_OID, svid::encode_labels(labels))];
-    }
+    let labels = leaf.labels.map(|labels| (svid::LABELS_OID, svid::encode_labels(labels)));
+    let pod = leaf.pod.map(|pod| (svid::POD_OID, svid::encode_pod(pod)));
+    let extensions = labels.into_iter().chain(pod);
+    params.custom_extensions = extensions.map(|(oid, der)| CustomExtension::from_oid_content(oid, der)).collect();
     let life = leaf.life.as_secs().max(1);
     let expires = (now + life).min(leaf.issuer_expires);
     // A little before now, since clocks differ; a tenth of the life at most, so that half life stays half life.
@@ -70,12 +72,25 @@ pub(super) fn leaf<S: SigningKey>(
 
 /// The public key of a request whose signature proves that the asker holds the private one. Nothing else of it counts.
 pub(super) fn requested_key(csr: &[u8]) -> Result<PublicKey, CaError> {
+    Ok(parsed(csr)?.public_key)
+}
+
+/// The URIs that a request names: none of them is ever written, but one that is not the asker's is a lie.
+pub(super) fn claimed_ids(csr: &[u8]) -> Result<Vec<String>, CaError> {
+    let names = parsed(csr)?.params.subject_alt_names;
+    let uri = |name| match name {
+        SanType::URI(uri) => Some(uri.to_string()),
+        _ => None,
+    };
+    Ok(names.into_iter().filter_map(uri).collect())
+}
+
+fn parsed(csr: &[u8]) -> Result<CertificateSigningRequestParams, CaError> {
     if csr.len() > CSR_BYTES_MAX {
         return Err(CaError::Request("it is longer than 16 KiB".to_owned()));
     }
-    let request = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr))
-        .map_err(|error| CaError::Request(error.to_string()))?;
-    Ok(request.public_key)
+    CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(csr))
+        .map_err(|error| CaError::Request(error.to_string()))
 }
 
 fn name(common: &str) -> DistinguishedName {

@@ -88,7 +88,7 @@ fn wrong(path: &Path, reason: String) -> CaError {
     CaError::Given { path: path.to_owned(), reason }
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+pub(super) fn pem(label: &str, der: &[u8]) -> String {
     use base64::Engine as _;
     let text = base64::engine::general_purpose::STANDARD.encode(der);
     let lines: Vec<&str> =

@@ -4,6 +4,7 @@
 
 use super::CaError;
 use super::certificate::{self, Leaf};
+use super::given;
 use super::keys::{self, Keys, Root, Seconds, Signer};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
@@ -13,7 +14,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use sha2::{Digest as _, Sha256};
 use std::time::Duration;
-use weft_snapshot::{Labels, SpiffeId, Trust};
+use weft_snapshot::{Labels, SpiffeId, Trust, svid};
 
 pub struct Issuing {
     keys: Keys,
@@ -33,6 +34,8 @@ pub struct SvidRequest<'a> {
     pub csr: &'a [u8],
     pub identity: &'a SpiffeId,
     pub labels: &'a Labels,
+    /// On Kubernetes: the only one that may use it.
+    pub pod: Option<&'a svid::Pod>,
 }
 
 pub struct Svid {
@@ -74,11 +77,17 @@ impl Issuing {
         Ok(Sha256::digest(key.subject_public_key_info()).into())
     }
 
+    /// The SPIFFE ids that a request names.
+    pub fn claimed_ids(csr: &[u8]) -> Result<Vec<String>, CaError> {
+        certificate::claimed_ids(csr)
+    }
+
     pub fn svid(&self, request: &SvidRequest<'_>, now: Seconds) -> Result<Svid, CaError> {
         let key = certificate::requested_key(request.csr)?;
         let leaf = Leaf {
             identity: request.identity,
             labels: Some(request.labels),
+            pod: request.pod,
             life: self.svid_life,
             issuer_expires: self.issuer_expires,
         };
@@ -92,7 +101,7 @@ impl Issuing {
         let key = KeyPair::generate().map_err(CaError::Write)?;
         let identity = self.control_plane()?;
         let life = self.svid_life.max(SERVING_LIFE_MIN);
-        let leaf = Leaf { identity: &identity, labels: None, life, issuer_expires: self.issuer_expires };
+        let leaf = Leaf { identity: &identity, labels: None, pod: None, life, issuer_expires: self.issuer_expires };
         let (der, expires) = certificate::leaf(&leaf, &key, &self.issuer, now)?;
         let chain = std::iter::once(der).chain(self.chain.iter().cloned()).collect();
         Ok(Serving { chain, key: key.serialize_der(), expires })
@@ -106,6 +115,11 @@ impl Issuing {
     /// SHA-256 of each root that is believed: what a token carries.
     pub fn root_hashes(&self) -> Vec<[u8; 32]> {
         self.trust.roots.iter().map(|der| Sha256::digest(der).into()).collect()
+    }
+
+    /// All roots that are believed, as pods read them.
+    pub fn roots_pem(&self) -> String {
+        self.trust.roots.iter().map(|der| given::pem("CERTIFICATE", der)).collect()
     }
 
     /// When the root that signs expires.

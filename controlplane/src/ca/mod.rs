@@ -6,24 +6,27 @@ mod certificate;
 mod given;
 mod issuing;
 mod keys;
+mod vault;
 
 pub use given::GivenCa;
 pub use issuing::{Issuing, SvidRequest};
 pub use keys::Seconds;
+pub use vault::{Record, Vault, VaultError, Version};
 
-use crate::state::{Stamp, StateError, StateFolder};
+use crate::state::StateFolder;
 use arc_swap::ArcSwap;
 use keys::{Keys, Signer, Turn};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use vault::FolderVault;
 
 /// One per control plane. Readers take [`Authority::issuing`], which is whole and never changes under them.
 pub struct Authority {
-    folder: StateFolder,
+    vault: Arc<dyn Vault>,
     options: AuthorityOptions,
     current: ArcSwap<Issuing>,
-    read: ArcSwap<Option<Stamp>>,
+    read: ArcSwap<Option<Version>>,
 }
 
 #[derive(Clone, Debug)]
@@ -55,7 +58,11 @@ pub enum Refreshed {
 #[derive(Debug, thiserror::Error)]
 pub enum CaError {
     #[error(transparent)]
-    State(#[from] StateError),
+    Vault(#[from] VaultError),
+    #[error("the keys of the mesh in {vault} are damaged: {reason}; restore them, or remove them to start a new mesh")]
+    Damaged { vault: String, reason: String },
+    #[error("the keys of the mesh in {vault} are changed by others all the time; try again")]
+    Contended { vault: String },
     #[error("cannot write the certificate: {0}")]
     Write(rcgen::Error),
     #[error("the system gives no random numbers")]
@@ -71,26 +78,24 @@ pub enum CaError {
 }
 
 impl Authority {
-    /// Reads the keys, or makes them at the first start.
+    /// Reads the keys in a folder, or makes them at the first start.
     pub fn open(folder: &StateFolder, options: AuthorityOptions, now: Seconds) -> Result<Self, CaError> {
-        let _lock = folder.lock_changes()?;
-        let before = load(folder)?;
-        let mut keys = match &before {
-            Some(keys) => keys.clone(),
-            None => create(&options, now)?,
-        };
-        keys.svid_life = options.svid_life.as_secs();
-        adopt_given(&mut keys, &options, now)?;
-        if before.as_ref() != Some(&keys) {
-            save(folder, &keys)?;
-        }
+        Self::open_in(Arc::new(FolderVault(folder.clone())), options, now)
+    }
+
+    /// As [`Authority::open`], wherever the keys lie.
+    pub fn open_in(vault: Arc<dyn Vault>, options: AuthorityOptions, now: Seconds) -> Result<Self, CaError> {
+        let (keys, version) = change(
+            &*vault,
+            || create(&options, now),
+            |keys| {
+                keys.svid_life = options.svid_life.as_secs();
+                adopt_given(keys, &options, now)
+            },
+        )?;
         let issuing = Issuing::new(keys, options.svid_life, now)?;
-        Ok(Self {
-            folder: folder.clone(),
-            options,
-            current: ArcSwap::from_pointee(issuing),
-            read: ArcSwap::from_pointee(folder.stamp(FILE)),
-        })
+        let (current, read) = (ArcSwap::from_pointee(issuing), ArcSwap::from_pointee(Some(version)));
+        Ok(Self { vault, options, current, read })
     }
 
     /// What signs and who is believed at the moment.
@@ -98,16 +103,17 @@ impl Authority {
         self.current.load_full()
     }
 
-    /// Takes in what `weft ca rotate` wrote, starts a rotation that is due, and lets turns begin and end.
+    /// Takes in what others wrote, starts a rotation that is due, and lets turns begin and end.
     pub fn refresh(&self, now: Seconds) -> Result<Refreshed, CaError> {
         let current = self.issuing();
-        let written = self.folder.stamp(FILE);
-        let rotate = current.keys().due(now, self.options.root_life) && !current.keys().rotating(now);
-        if written == **self.read.load() && !rotate && current.valid_until().is_none_or(|at| now < at) {
+        let due = |keys: &Keys| keys.due(now, self.options.root_life) && !keys.rotating(now);
+        let written = self.vault.version();
+        if written == **self.read.load() && !due(current.keys()) && current.valid_until().is_none_or(|at| now < at) {
             return Ok(Refreshed::Same);
         }
         self.change(now, |keys| {
-            if rotate {
+            // Another may have begun it meanwhile.
+            if due(keys) {
                 let root = certificate::new_root(now, self.options.root_life)?;
                 keys.rotate(root, issuing::new_signer()?, now);
                 tracing::info!("the root of the mesh is due for a change: proxies learn the next one now");
@@ -127,16 +133,15 @@ impl Authority {
         })
     }
 
-    fn change(&self, now: Seconds, edit: impl FnOnce(&mut Keys) -> Result<(), CaError>) -> Result<Refreshed, CaError> {
-        let _lock = self.folder.lock_changes()?;
-        let before = load(&self.folder)?.unwrap_or_else(|| self.issuing().keys().clone());
-        let mut keys = before.clone();
-        edit(&mut keys)?;
-        keys.expire(now);
-        if keys != before {
-            save(&self.folder, &keys)?;
-        }
-        self.read.store(Arc::new(self.folder.stamp(FILE)));
+    /// Where the record is gone, what this process holds takes its place again.
+    fn change(&self, now: Seconds, edit: impl Fn(&mut Keys) -> Result<(), CaError>) -> Result<Refreshed, CaError> {
+        let held = || Ok(self.issuing().keys().clone());
+        let (keys, version) = change(&*self.vault, held, |keys| {
+            edit(keys)?;
+            keys.expire(now);
+            Ok(())
+        })?;
+        self.read.store(Arc::new(Some(version)));
         self.current.store(Arc::new(Issuing::new(keys, self.options.svid_life, now)?));
         Ok(Refreshed::Changed)
     }
@@ -144,56 +149,65 @@ impl Authority {
 
 /// `weft ca rotate`: the running control plane sees the file change. Gives the moment from which the new root signs.
 pub fn rotate(folder: &StateFolder, now: Seconds) -> Result<Seconds, CaError> {
-    let _lock = folder.lock_changes()?;
     let options = AuthorityOptions::default();
-    let Some(mut keys) = load(folder)? else {
-        return Err(CaError::NoKeys { path: folder.path().to_owned() });
-    };
-    if keys.roots.last().is_some_and(|turn| turn.key.given) {
-        return Err(CaError::NotOurs);
-    }
-    let root = certificate::new_root(now, options.root_life)?;
-    keys.rotate(root, issuing::new_signer()?, now);
-    save(folder, &keys)?;
+    let none = || Err(CaError::NoKeys { path: folder.path().to_owned() });
+    let (keys, _) = change(&FolderVault(folder.clone()), none, |keys| {
+        if keys.roots.last().is_some_and(|turn| turn.key.given) {
+            return Err(CaError::NotOurs);
+        }
+        keys.rotate(certificate::new_root(now, options.root_life)?, issuing::new_signer()?, now);
+        Ok(())
+    })?;
     Ok(keys.roots.last().map_or(now, |turn| turn.signs_from))
 }
 
 /// The keys as the CLI needs them, made if there are none yet: a token may be created before the first start.
 pub fn issuing_from(folder: &StateFolder, now: Seconds) -> Result<Issuing, CaError> {
     let options = AuthorityOptions::default();
-    let life = options.svid_life;
-    let authority = Authority::open_existing(folder, options, now)?;
-    Issuing::new(authority, life, now)
-}
-
-impl Authority {
-    fn open_existing(folder: &StateFolder, options: AuthorityOptions, now: Seconds) -> Result<Keys, CaError> {
-        let _lock = folder.lock_changes()?;
-        if let Some(keys) = load(folder)? {
-            return Ok(keys);
-        }
-        let keys = create(&options, now)?;
-        save(folder, &keys)?;
-        Ok(keys)
-    }
+    let (keys, _) = change(&FolderVault(folder.clone()), || create(&options, now), |_| Ok(()))?;
+    Issuing::new(keys, options.svid_life, now)
 }
 
 pub fn seconds(at: SystemTime) -> Seconds {
     at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-fn load(folder: &StateFolder) -> Result<Option<Keys>, CaError> {
-    let Some(bytes) = folder.read(FILE)? else { return Ok(None) };
-    let keys: Keys = serde_json::from_slice(&bytes).map_err(|error| folder.damaged(FILE, error))?;
-    if keys.roots.is_empty() || keys.signers.is_empty() {
-        return Err(folder.damaged(FILE, "it has no root or no signer").into());
+/// Reads (or, where there is nothing, makes), edits, and writes if that changed something; again while others are
+/// quicker.
+fn change(
+    vault: &dyn Vault,
+    make: impl Fn() -> Result<Keys, CaError>,
+    edit: impl Fn(&mut Keys) -> Result<(), CaError>,
+) -> Result<(Keys, Version), CaError> {
+    for _ in 0..TRIES_MAX {
+        let record = vault.read()?;
+        let before = record.as_ref().map(|record| parse(vault, &record.bytes)).transpose()?;
+        let mut keys = match &before {
+            Some(keys) => keys.clone(),
+            None => make()?,
+        };
+        edit(&mut keys)?;
+        if let (Some(record), true) = (&record, before.as_ref() == Some(&keys)) {
+            return Ok((keys, record.version.clone()));
+        }
+        let bytes = serde_json::to_vec_pretty(&keys).map_err(|error| damaged(vault, &error))?;
+        if let Some(version) = vault.write(&bytes, record.as_ref().map(|record| &record.version))? {
+            return Ok((keys, version));
+        }
     }
-    Ok(Some(keys))
+    Err(CaError::Contended { vault: vault.name() })
 }
 
-fn save(folder: &StateFolder, keys: &Keys) -> Result<(), CaError> {
-    let bytes = serde_json::to_vec_pretty(keys).map_err(|error| folder.damaged(FILE, error))?;
-    Ok(folder.write(FILE, &bytes)?)
+fn parse(vault: &dyn Vault, bytes: &[u8]) -> Result<Keys, CaError> {
+    let keys: Keys = serde_json::from_slice(bytes).map_err(|error| damaged(vault, &error))?;
+    if keys.roots.is_empty() || keys.signers.is_empty() {
+        return Err(damaged(vault, &"there is no root or no signer"));
+    }
+    Ok(keys)
+}
+
+fn damaged(vault: &dyn Vault, reason: &dyn std::fmt::Display) -> CaError {
+    CaError::Damaged { vault: vault.name(), reason: reason.to_string() }
 }
 
 fn create(options: &AuthorityOptions, now: Seconds) -> Result<Keys, CaError> {
@@ -221,7 +235,8 @@ fn adopt_given(keys: &mut Keys, options: &AuthorityOptions, now: Seconds) -> Res
     Ok(())
 }
 
-const FILE: &str = "authority.json";
+/// Each means that another writer was quicker.
+const TRIES_MAX: usize = 16;
 /// Istio's default, until a Mesh says otherwise.
 const TRUST_DOMAIN: &str = "cluster.local";
 

@@ -27,7 +27,7 @@ fn csr() -> Vec<u8> {
 fn svid_from(issuing: &Issuing, now: Seconds) -> Vec<Vec<u8>> {
     let identity: SpiffeId = "spiffe://cluster.local/ns/default/sa/reviews".parse().unwrap();
     let labels = Labels { workload: "reviews-v1".to_owned(), ..Labels::default() };
-    issuing.svid(&SvidRequest { csr: &csr(), identity: &identity, labels: &labels }, now).unwrap().chain
+    issuing.svid(&SvidRequest { csr: &csr(), identity: &identity, labels: &labels, pod: None }, now).unwrap().chain
 }
 
 /// Verifies as a peer would: a client certificate that leads to one of these roots.

@@ -5,7 +5,7 @@
 use crate::ca::Seconds;
 use std::net::SocketAddr;
 use tonic::{Request, Status};
-use weft_snapshot::SpiffeId;
+use weft_snapshot::{SpiffeId, svid};
 use x509_parser::extensions::GeneralName;
 
 /// In the extensions of every request.
@@ -20,6 +20,8 @@ pub(crate) struct Caller {
 pub(crate) struct CallerSvid {
     pub(crate) identity: SpiffeId,
     pub(crate) expires: Seconds,
+    /// The pod to which the certificate is bound.
+    pub(crate) pod: Option<svid::Pod>,
 }
 
 impl Caller {
@@ -41,5 +43,11 @@ pub(super) fn read_svid(der: &[u8]) -> Option<CallerSvid> {
     let names = certificate.subject_alternative_name().ok()??;
     let [GeneralName::URI(uri)] = names.value.general_names[..] else { return None };
     let expires = certificate.validity().not_after.timestamp();
-    Some(CallerSvid { identity: uri.parse().ok()?, expires: Seconds::try_from(expires).ok()? })
+    let oid = svid::pod_oid_der();
+    let pod = certificate.extensions().iter().find(|extension| extension.oid.as_bytes() == oid);
+    let pod = match pod {
+        Some(extension) => Some(svid::decode_pod(extension.value)?),
+        None => None,
+    };
+    Some(CallerSvid { identity: uri.parse().ok()?, expires: Seconds::try_from(expires).ok()?, pod })
 }

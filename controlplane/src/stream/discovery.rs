@@ -4,6 +4,7 @@
 
 use super::Services;
 use super::caller::{Caller, CallerSvid};
+use super::sign::named;
 use crate::rpc::discovery::discovery_server::Discovery;
 use crate::world::{Event, Joining, Line, SUBSCRIPTIONS_MAX, StreamId};
 use std::collections::BTreeSet;
@@ -13,7 +14,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use weft_config::Member;
 use weft_snapshot::Host;
 use weft_wire::proto::{self, from_control_plane, from_proxy};
 use weft_wire::{Holding, LEVEL, LEVEL_MIN};
@@ -93,8 +93,7 @@ impl Services {
     }
 
     fn joining(&self, hello: proto::Hello, caller: &Caller, svid: CallerSvid, line: Line) -> Result<Joining, Status> {
-        let member = self.member(&hello.workload)?;
-        self.check_identity(&member, &svid)?;
+        let member = self.known(&named(&hello.workload)?, &svid)?;
         if hello.subscriptions.len() > SUBSCRIPTIONS_MAX || hello.held.len() > HELD_MAX {
             return Err(Status::resource_exhausted("the hello asks for or holds too much; hold nothing and try again"));
         }
@@ -114,16 +113,6 @@ impl Services {
             held,
             line,
         })
-    }
-
-    pub(super) fn check_identity(&self, member: &Member, svid: &CallerSvid) -> Result<(), Status> {
-        if svid.identity == member.identity {
-            return Ok(());
-        }
-        let (name, wanted, shown) = (&member.name, &member.identity, &svid.identity);
-        let refusal =
-            format!("workload {name} is {wanted}, and the certificate is of {shown}; join with a token for it");
-        Err(Status::permission_denied(refusal))
     }
 
     async fn hear(&self, stream: StreamId, incoming: &mut Streaming<proto::FromProxy>) -> Result<(), Status> {

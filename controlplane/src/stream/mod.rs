@@ -8,9 +8,11 @@
 mod caller;
 mod discovery;
 mod fetch;
+mod first;
 mod sign;
 mod tls;
 
+pub(crate) use first::{FirstContact, JoinTokens};
 pub(crate) use tls::ServingTls;
 
 use crate::ca::Authority;
@@ -18,7 +20,6 @@ use crate::rpc::artifacts::artifacts_server::ArtifactsServer;
 use crate::rpc::discovery::discovery_server::DiscoveryServer;
 use crate::rpc::identity::identity_server::IdentityServer;
 use crate::status::Metrics;
-use crate::token::used::UsedTokens;
 use crate::world::{Event, WorldCell};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -26,8 +27,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -41,7 +42,7 @@ pub(crate) struct Services {
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) cell: WorldCell,
     pub(crate) authority: Arc<Authority>,
-    pub(crate) used: Arc<Mutex<UsedTokens>>,
+    pub(crate) first: Arc<dyn FirstContact>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) streams: Arc<AtomicU64>,
 }

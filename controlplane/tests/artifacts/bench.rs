@@ -54,6 +54,7 @@ pub(crate) fn policy(image: &str, config: &str, refresh: Option<Duration>) -> Po
         image: image.to_owned(),
         digest: None,
         refresh,
+        pull_secret: None,
         config: config.to_owned(),
         deadline: Duration::from_millis(50),
         memory_max: 16 << 20,
@@ -64,7 +65,7 @@ pub(crate) fn policy(image: &str, config: &str, refresh: Option<Duration>) -> Po
 }
 
 pub(crate) fn wanted(policies: Vec<Policy>) -> Wanted {
-    Wanted { policies, registries: registries() }
+    Wanted { policies, registries: registries(), ..Wanted::default() }
 }
 
 /// A state folder, and whoever works on it.

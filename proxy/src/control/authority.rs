@@ -1,7 +1,8 @@
-//! Which control plane to believe at first contact: the one whose chain ends in the root that the token names.
+//! Which control plane to believe at first contact: the one whose chain ends in a root that the proxy was given.
 //!
 //! After joining the roots are pinned, and `tls` verifies the control plane like any peer.
 
+use super::first::Introduction;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, PeerMisbehaved, SignatureScheme};
@@ -19,10 +20,15 @@ pub fn controlplane_id(trust_domain: &str) -> Result<SpiffeId, InvalidName> {
 /// For joining: no certificate of our own yet.
 pub(super) fn join_config(
     provider: Arc<CryptoProvider>,
-    roots: Vec<[u8; 32]>,
+    introduction: &Introduction,
     controlplane: SpiffeId,
 ) -> Result<Arc<ClientConfig>, Error> {
-    let verifier = ByRootDigest { provider: Arc::clone(&provider), roots, controlplane };
+    let verifier = ByRootDigest {
+        provider: Arc::clone(&provider),
+        roots: introduction.roots.clone(),
+        roots_from: introduction.roots_from.clone(),
+        controlplane,
+    };
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
@@ -36,6 +42,7 @@ pub(super) fn join_config(
 struct ByRootDigest {
     provider: Arc<CryptoProvider>,
     roots: Vec<[u8; 32]>,
+    roots_from: String,
     controlplane: SpiffeId,
 }
 
@@ -55,9 +62,8 @@ impl ServerCertVerifier for ByRootDigest {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let root = self.named(intermediates).ok_or_else(|| {
-            Error::General(
-                "it does not have the root that the join token names; the token is another mesh's".to_owned(),
-            )
+            let from = &self.roots_from;
+            Error::General(format!("it does not have a root that {from} names; {from} is another mesh's"))
         })?;
         let anchor = anchor_from_trusted_cert(root).map_err(|_| Error::from(CertificateError::BadEncoding))?;
         let certificate = EndEntityCert::try_from(leaf).map_err(|_| Error::from(CertificateError::BadEncoding))?;

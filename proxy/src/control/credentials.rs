@@ -4,9 +4,9 @@
 
 use super::StartError;
 use super::backoff::Backoff;
+use super::first::{FirstContact, Introduction};
 use super::signature::Signers;
 use super::svid::{Proof, SignError, Signed, SvidFacts, identity, new_key};
-use super::token::JoinToken;
 use crate::state::{StateFolder, StoredIdentity, StoredTrust};
 use crate::tls::{IdentityCell, IdentityError};
 use rustls_pki_types::PrivatePkcs8KeyDer;
@@ -18,11 +18,25 @@ use weft_snapshot::{SpiffeId, Trust, WorkloadName};
 pub(super) struct Credentials {
     state: Arc<StateFolder>,
     cell: Arc<IdentityCell>,
-    token: Option<JoinToken>,
+    first: Option<FirstContact>,
     own: Option<Own>,
     /// When to ask next; `None` while an answer is awaited.
     due: Option<SystemTime>,
+    proof: Next,
+    /// Who this proxy is by what it joins with.
+    given: Option<SpiffeId>,
+    /// SHA-256 of the roots with which it joined last.
+    joined_to: Vec<[u8; 32]>,
     backoff: Backoff,
+}
+
+/// By what the next SVID is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// The current SVID, while it is valid.
+    Renewal,
+    /// As at first contact: the mesh has other roots than those that are pinned.
+    Join,
 }
 
 struct Own {
@@ -32,41 +46,55 @@ struct Own {
 }
 
 impl Credentials {
-    /// What the state folder holds, unless the token is for another identity or mesh.
+    /// What the state folder holds, unless what there is to join with is for another identity or mesh.
     pub(super) fn load(
         state: Arc<StateFolder>,
         cell: Arc<IdentityCell>,
-        token: Option<JoinToken>,
+        first: Option<FirstContact>,
         backoff: Backoff,
         now: SystemTime,
     ) -> Result<Self, StartError> {
-        let mut credentials = Self { state, cell, token, own: None, due: Some(now), backoff };
-        match credentials.stored() {
+        let mut credentials = Self {
+            state,
+            cell,
+            first,
+            own: None,
+            due: Some(now),
+            proof: Next::Renewal,
+            given: None,
+            joined_to: Vec::new(),
+            backoff,
+        };
+        let introduction = credentials.first.as_ref().map(FirstContact::read).transpose();
+        let given = introduction.as_ref().ok().and_then(Option::as_ref);
+        match credentials.stored(given) {
             Ok(own) => credentials.own = own,
-            Err(error) if credentials.token.is_none() => return Err(error),
+            Err(error) if credentials.first.is_none() => return Err(error),
             Err(error) => tracing::error!("{error}; joining anew"),
         }
-        match (&credentials.own, &credentials.token) {
-            (Some(_), _) => credentials.install().map_err(StartError::Identity)?,
-            (None, None) => return Err(StartError::NeverJoined { state: credentials.state.path().to_owned() }),
-            (None, Some(token)) if token.expired(now) => {
-                return Err(StartError::TokenExpired { identity: token.identity.clone() });
+        match (&credentials.own, introduction) {
+            (None, Ok(None)) => return Err(StartError::NeverJoined { state: credentials.state.path().to_owned() }),
+            (None, Err(error)) => return Err(error.into()),
+            (None, Ok(Some(given))) if credentials.first.as_ref().is_some_and(|first| first.expired(now)) => {
+                return Err(StartError::TokenExpired { identity: given.identity });
             }
-            (None, Some(_)) => {}
+            (_, Ok(given)) => credentials.given = given.map(|given| given.identity),
+            (Some(_), Err(error)) => tracing::warn!("{error}; serving with the identity in the state folder"),
         }
+        credentials.install().map_err(StartError::Identity)?;
         Ok(credentials)
     }
 
-    fn stored(&self) -> Result<Option<Own>, StartError> {
+    fn stored(&self, introduction: Option<&Introduction>) -> Result<Option<Own>, StartError> {
         let (Some(stored), Some(trust)) = (self.state.identity()?, self.state.trust()?) else { return Ok(None) };
         let facts = SvidFacts::read(&stored.chain[0])
             .map_err(|reason| StartError::Svid { state: self.state.path().to_owned(), reason })?;
-        if let Some(token) = &self.token {
-            let known = trust.roots.iter().any(|root| token.roots.contains(&Sha256::digest(root).into()));
-            if token.identity != facts.id || !known {
-                let (old, new) = (&facts.id, &token.identity);
+        if let Some(given) = introduction {
+            let known = trust.roots.iter().any(|root| given.roots.contains(&Sha256::digest(root).into()));
+            if given.identity != facts.id || !known {
+                let (old, new) = (&facts.id, &given.identity);
                 tracing::warn!(
-                    "the state folder is {old}'s; the join token gives {new}, maybe in another mesh: joining anew"
+                    "the state folder is {old}'s; the token gives {new}, maybe in another mesh: joining anew"
                 );
                 return Ok(None);
             }
@@ -86,7 +114,7 @@ impl Credentials {
 
     /// Whose SVID this proxy has, or will ask for.
     fn expected(&self) -> Option<&SpiffeId> {
-        self.id().or(self.token.as_ref().map(|token| &token.identity))
+        self.id().or(self.given.as_ref())
     }
 
     pub(super) fn id(&self) -> Option<&SpiffeId> {
@@ -122,13 +150,40 @@ impl Credentials {
     /// Proof and key for the next SVID; until `accept` or `failed` nothing is due.
     pub(super) fn begin(&mut self, now: SystemTime) -> Result<(Proof, PrivatePkcs8KeyDer<'static>), SignError> {
         self.due = None;
-        let valid = self.own.as_ref().filter(|own| !own.facts.expired(now));
+        let valid = self.own.as_ref().filter(|own| self.proof == Next::Renewal && !own.facts.expired(now));
         if let (Some(own), Some(material)) = (valid, self.cell.load()) {
             return Ok((Proof::Svid { material, id: own.facts.id.clone() }, new_key()?));
         }
-        match &self.token {
-            Some(token) => Ok((Proof::Token(token.clone()), self.join_key()?)),
-            None => Err(SignError::Expired),
+        let introduction = self.first.as_ref().ok_or(SignError::Expired)?.read()?;
+        self.joined_to.clone_from(&introduction.roots);
+        let key = if self.may_change() { new_key()? } else { self.join_key()? };
+        Ok((Proof::Introduction(introduction), key))
+    }
+
+    /// Whether a proxy that has never joined should end. A root file may be replaced by that of the mesh; what a
+    /// control plane that is believed refuses, it will refuse again.
+    pub(super) fn gives_up(&self, error: &SignError) -> bool {
+        let may_change = self.may_change() && matches!(error, SignError::Dial(_));
+        self.own.is_none() && error.is_final() && !may_change
+    }
+
+    fn may_change(&self) -> bool {
+        self.first.as_ref().is_some_and(FirstContact::may_change)
+    }
+
+    /// After a failure to connect. Where the root file has a root that was neither pinned nor joined to, the mesh has
+    /// changed its roots while this proxy could not be told: it joins anew.
+    pub(super) fn look_at_roots(&mut self, now: SystemTime) {
+        let (Some(first), Some(own)) = (self.first.as_ref().filter(|first| first.may_change()), &self.own) else {
+            return;
+        };
+        let Ok(Introduction { roots, .. }) = first.read() else { return };
+        let pinned: Vec<[u8; 32]> = own.trust.roots.iter().map(|root| Sha256::digest(root).into()).collect();
+        if roots.iter().any(|root| !pinned.contains(root) && !self.joined_to.contains(root)) {
+            tracing::info!("the root file has another root: joining anew");
+            self.joined_to = roots;
+            self.proof = Next::Join;
+            self.due = Some(now);
         }
     }
 
@@ -156,6 +211,7 @@ impl Credentials {
             return Err(error.to_string());
         }
         self.save();
+        self.proof = Next::Renewal;
         self.backoff.reset();
         self.schedule(chance);
         Ok(())

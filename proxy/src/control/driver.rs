@@ -170,7 +170,7 @@ impl Core {
                 self.tell_facts();
                 Ok(())
             }
-            Err(error) if self.credentials.id().is_none() && error.is_final() => Err(ControlError::Join(error)),
+            Err(error) if self.credentials.gives_up(&error) => Err(ControlError::Join(error)),
             Err(error) => {
                 self.sign_failed(&error);
                 Ok(())
@@ -242,6 +242,7 @@ impl Core {
         if self.link.is_stable(self.setting.pace.stable_after) {
             self.backoff.reset();
         }
+        self.credentials.look_at_roots(SystemTime::now());
         let pause = self.backoff.next(chance());
         self.link = Link::Down { retry_at: Instant::now() + pause };
         tracing::warn!("no control plane: {reason}; serving on, trying again in {pause:.1?}");

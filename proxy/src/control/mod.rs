@@ -9,6 +9,7 @@ mod dial;
 mod driver;
 mod event;
 mod fetch;
+mod first;
 mod held;
 mod link;
 mod publication;
@@ -23,6 +24,7 @@ mod token;
 
 pub use authority::controlplane_id;
 pub use dial::{DialError, Reach};
+pub use first::{FirstContact, Projected, ProjectedError};
 pub use publication::Publish;
 pub use status::{Facts, Link, Nacked, StatusCell, Traffic};
 pub use svid::SignError;
@@ -52,7 +54,7 @@ pub struct ControlOptions {
     /// HOST:PORT each, tried in this order.
     pub addresses: Vec<String>,
     /// Needed where the state folder has no identity yet.
-    pub token: Option<JoinToken>,
+    pub first: Option<FirstContact>,
     pub workload: WorkloadName,
     /// Where peers reach the inbound side; `None` with interception.
     pub inbound: Option<SocketAddr>,
@@ -95,6 +97,8 @@ impl Default for Pace {
 pub enum StartError {
     #[error(transparent)]
     State(#[from] StateError),
+    #[error(transparent)]
+    Files(#[from] ProjectedError),
     #[error("the SVID in {} is not usable: {reason}; join again with --token", state.display())]
     Svid { state: PathBuf, reason: String },
     #[error("the identity in the state folder is not usable: {0}; join again with --token")]
@@ -166,10 +170,10 @@ pub fn start(
     identity: Arc<IdentityCell>,
     publish: Box<dyn Publish>,
 ) -> Result<Control, StartError> {
-    let ControlOptions { addresses, token, workload, inbound, artifact_key, state, pace } = options;
+    let ControlOptions { addresses, first, workload, inbound, artifact_key, state, pace } = options;
     let (state, now) = (Arc::new(state), SystemTime::now());
     let pauses = Backoff::new(pace.retry_first, pace.retry_max);
-    let credentials = Credentials::load(Arc::clone(&state), Arc::clone(&identity), token, pauses.clone(), now)?;
+    let credentials = Credentials::load(Arc::clone(&state), Arc::clone(&identity), first, pauses.clone(), now)?;
     credentials.check_workload(&workload)?;
     if let Some(address) = inbound {
         state.save_inbound_address(address)?;

@@ -4,8 +4,8 @@
 
 use super::authority::{controlplane_id, join_config};
 use super::dial::{DialError, Dialled, Reach, dial};
+use super::first::{Introduction, ProjectedError};
 use super::rpc::identity::identity_client::IdentityClient;
-use super::token::JoinToken;
 use crate::state::{StoredIdentity, StoredTrust};
 use crate::tls::{Alpn, Identity, Material};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_ECDSA_P256_SHA256};
@@ -23,6 +23,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 pub enum SignError {
     #[error(transparent)]
     Dial(#[from] DialError),
+    #[error(transparent)]
+    Files(#[from] ProjectedError),
     #[error("the control plane did not sign: {message}")]
     Refused { code: tonic::Code, message: String },
     #[error("the control plane's answer is not usable: {0}")]
@@ -42,6 +44,7 @@ impl SignError {
         use tonic::Code;
         match self {
             Self::Dial(error) => error.is_final(),
+            Self::Files(_) => false,
             Self::Refused { code, .. } => {
                 matches!(code, Code::PermissionDenied | Code::Unauthenticated | Code::InvalidArgument)
             }
@@ -52,14 +55,14 @@ impl SignError {
 
 /// How a proxy proves who it is.
 pub(super) enum Proof {
-    Token(JoinToken),
+    Introduction(Introduction),
     Svid { material: Arc<Material>, id: SpiffeId },
 }
 
 impl Proof {
     fn id(&self) -> &SpiffeId {
         match self {
-            Self::Token(token) => &token.identity,
+            Self::Introduction(introduction) => &introduction.identity,
             Self::Svid { id, .. } => id,
         }
     }
@@ -91,7 +94,7 @@ pub(super) async fn sign(asking: Asking) -> Result<Signed, SignError> {
     let request = proto::SignRequest {
         csr: csr(&asking.key)?,
         token: match &asking.proof {
-            Proof::Token(token) => token.text().to_owned(),
+            Proof::Introduction(introduction) => introduction.token.clone(),
             Proof::Svid { .. } => String::new(),
         },
         workload: asking.workload.to_string(),
@@ -111,8 +114,8 @@ fn config(asking: &Asking) -> Result<Arc<rustls::ClientConfig>, SignError> {
     let request = |error: &dyn std::fmt::Display| SignError::Request(error.to_string());
     let controlplane = controlplane_id(asking.proof.id().trust_domain()).map_err(|e| request(&e))?;
     match &asking.proof {
-        Proof::Token(token) => {
-            join_config(Arc::clone(&asking.provider), token.roots.clone(), controlplane).map_err(|e| request(&e))
+        Proof::Introduction(introduction) => {
+            join_config(Arc::clone(&asking.provider), introduction, controlplane).map_err(|e| request(&e))
         }
         Proof::Svid { material, .. } => material.client(&controlplane, Alpn::H2).map_err(|e| request(&e)),
     }
@@ -143,9 +146,10 @@ fn checked(asking: &Asking, answer: proto::SignResponse) -> Result<Signed, Strin
     if facts.public_key != rcgen::PublicKeyData::subject_public_key_info(&pair) {
         return Err("its certificate is for another key".to_owned());
     }
-    let named = |token: &JoinToken| roots.iter().any(|root| token.roots.contains(&Sha256::digest(root).into()));
-    if matches!(&asking.proof, Proof::Token(token) if !named(token)) {
-        return Err("the root that the join token names is not among its roots".to_owned());
+    if let Proof::Introduction(given) = &asking.proof
+        && !roots.iter().any(|root| given.roots.contains(&Sha256::digest(root).into()))
+    {
+        return Err(format!("no root that {} names is among its roots", given.roots_from));
     }
     let signer = |key: Vec<u8>| key.try_into().map_err(|_| "a signer's key has not 32 bytes".to_owned());
     let signers: Vec<[u8; 32]> = answer.signers.into_iter().map(signer).collect::<Result<_, _>>()?;

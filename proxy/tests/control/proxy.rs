@@ -65,7 +65,7 @@ pub fn pace() -> Pace {
 pub fn options(state: &Path, addresses: &[String], token: Option<JoinToken>) -> ControlOptions {
     ControlOptions {
         addresses: addresses.to_vec(),
-        token,
+        first: token.map(Into::into),
         workload: WORKLOAD.parse().unwrap(),
         inbound: Some("127.0.0.1:4444".parse().unwrap()),
         artifact_key: ARTIFACT_KEY.to_owned(),

@@ -3,7 +3,7 @@
 //! Read anew for each challenge, so that rotated files are seen; kept nowhere. Does not know HTTP.
 
 use crate::error::Cause;
-use crate::settings::{Credentials, Registries};
+use crate::settings::{Credentials, DockerConfig, Registries};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -26,7 +26,7 @@ impl fmt::Debug for Login {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct DockerConfig {
+struct Document {
     #[serde(default)]
     auths: HashMap<String, Auth>,
     #[serde(default)]
@@ -46,25 +46,39 @@ struct Auth {
 
 /// `None`: nothing is said about `host`, which is then asked anonymously.
 pub(crate) fn login(host: &str, registries: &Registries) -> Result<Option<Login>, Cause> {
+    let failed = |reason| Cause::Credentials { host: host.to_owned(), reason };
+    if let Some(first) = &registries.pull_secret
+        && let Some(login) = in_docker_config(host, first).map_err(failed)?
+    {
+        return Ok(Some(login));
+    }
     let stated = registries.entry(host).and_then(|entry| entry.credentials.as_ref());
     let found = match (stated, &registries.docker_config) {
         (Some(Credentials::Password { user, file }), _) => {
             read(file).map(|text| Some(Login { user: user.clone(), password: text.trim_end().to_owned() }))
         }
-        (Some(Credentials::DockerConfig(file)), _) => read(file).and_then(|text| in_docker_config(host, &text, file)),
-        (None, Some(file)) if file.exists() => read(file).and_then(|text| in_docker_config(host, &text, file)),
-        (None, _) => Ok(None),
+        (Some(Credentials::DockerConfig(config)), _) => in_docker_config(host, config),
+        // A person's own, which need not be there.
+        (None, Some(DockerConfig::File(file))) if !file.exists() => Ok(None),
+        (None, Some(config)) => in_docker_config(host, config),
+        (None, None) => Ok(None),
     };
-    found.map_err(|reason| Cause::Credentials { host: host.to_owned(), reason })
+    found.map_err(failed)
 }
 
 fn read(file: &Path) -> Result<String, String> {
     std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))
 }
 
-fn in_docker_config(host: &str, text: &str, file: &Path) -> Result<Option<Login>, String> {
-    let file = file.display();
-    let config: DockerConfig = serde_json::from_str(text).map_err(|error| format!("{file}: {error}"))?;
+fn in_docker_config(host: &str, config: &DockerConfig) -> Result<Option<Login>, String> {
+    match config {
+        DockerConfig::File(path) => listed(host, &read(path)?, &config.origin()),
+        DockerConfig::Text { origin, json } => listed(host, json, origin),
+    }
+}
+
+fn listed(host: &str, json: &str, file: &str) -> Result<Option<Login>, String> {
+    let config: Document = serde_json::from_str(json).map_err(|error| format!("{file}: {error}"))?;
     let named = |key: &&String| key_host(key).eq_ignore_ascii_case(host);
     let Some(auth) = config.auths.keys().find(named).and_then(|key| config.auths.get(key)) else {
         return match config.cred_helpers.keys().find(named) {
@@ -125,7 +139,7 @@ mod tests {
             ),
         ];
         for (row, text, want) in cases {
-            assert_eq!(in_docker_config("r.example", &text, Path::new("f")), want, "{row}");
+            assert_eq!(listed("r.example", &text, "f"), want, "{row}");
         }
     }
 }

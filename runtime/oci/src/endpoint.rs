@@ -7,7 +7,7 @@ use crate::auth::{Authorization, Challenge, TokenAnswer, challenge};
 use crate::credentials::login;
 use crate::error::Cause;
 use crate::guard::{BlockedAddress, Guard, GuardedResolver, Trust, is_loopback};
-use crate::settings::{Limits, Loopback, PlainHttp, Registries};
+use crate::settings::{Limits, Loopback, PlainHttp, Registries, Roots};
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION, WWW_AUTHENTICATE};
 use reqwest::{Method, Response, StatusCode, Url};
@@ -289,9 +289,12 @@ fn tls(host: &str, registries: &Registries) -> Result<rustls::ClientConfig, Caus
     let bad = |reason: String| Cause::Certificates { host: host.to_owned(), reason };
     let extra: Vec<CertificateDer<'static>> = match registries.entry(host).and_then(|entry| entry.ca.as_ref()) {
         None => Vec::new(),
-        Some(file) => CertificateDer::pem_file_iter(file)
+        Some(Roots::File(file)) => CertificateDer::pem_file_iter(file)
             .and_then(Iterator::collect)
             .map_err(|error| bad(format!("{}: {error}", file.display())))?,
+        Some(Roots::Text { origin, pem }) => CertificateDer::pem_slice_iter(pem.as_bytes())
+            .collect::<Result<_, _>>()
+            .map_err(|error| bad(format!("{origin}: {error}")))?,
     };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(Arc::clone(&provider))

@@ -23,5 +23,5 @@ pub use error::{Cause, Error, Retry};
 pub use image::{Artifact, CONFIG_SCHEMA_ANNOTATION, DESCRIPTION_ANNOTATION, TITLE_ANNOTATION};
 pub use images::{Images, Pulled, Pushed};
 pub use reference::{InvalidReference, LayoutReference, Reference, RegistryReference};
-pub use settings::{Credentials, Limits, Loopback, PlainHttp, Registries, Registry};
+pub use settings::{Credentials, DockerConfig, Limits, Loopback, PlainHttp, Registries, Registry, Roots};
 pub use spool::Spooled;

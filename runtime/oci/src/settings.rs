@@ -1,8 +1,9 @@
 //! What may be told about registries (Mesh.registries) and how much of anything is taken from them.
 //!
 //! Plain values; the files that they name are read when a connection or a challenge needs them, so that rotated
-//! credentials are seen.
+//! credentials are seen. What does not lie in files (a cluster's Secrets) is handed over as text.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,8 +12,10 @@ use std::time::Duration;
 pub struct Registries {
     pub entries: Vec<Registry>,
     pub loopback: Loopback,
-    /// A docker config.json, for the hosts that it lists and `entries` says nothing about.
-    pub docker_config: Option<PathBuf>,
+    /// For the hosts that it lists, before whatever `entries` say of them.
+    pub pull_secret: Option<DockerConfig>,
+    /// For the hosts that it lists and `entries` says nothing about.
+    pub docker_config: Option<DockerConfig>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +24,8 @@ pub struct Registry {
     pub host: String,
     /// `HOST[:PORT]` that is asked first for what is pulled; pushes go to `host`. Its own entry says how to reach it.
     pub mirror: Option<String>,
-    /// PEM file; trusted beside the system's roots.
-    pub ca: Option<PathBuf>,
+    /// Trusted beside the system's roots.
+    pub ca: Option<Roots>,
     pub plain_http: PlainHttp,
     pub credentials: Option<Credentials>,
 }
@@ -53,12 +56,63 @@ pub enum Loopback {
 /// Where user and password come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credentials {
-    /// A docker config.json; only what it lists for that host.
-    DockerConfig(PathBuf),
+    /// Only what it lists for that host.
+    DockerConfig(DockerConfig),
     Password {
         user: String,
         file: PathBuf,
     },
+}
+
+/// A docker config.json.
+#[derive(Clone, PartialEq, Eq)]
+pub enum DockerConfig {
+    File(PathBuf),
+    /// `origin` names it in messages.
+    Text {
+        origin: String,
+        json: String,
+    },
+}
+
+/// Certificates as PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Roots {
+    File(PathBuf),
+    /// `origin` names it in messages.
+    Text {
+        origin: String,
+        pem: String,
+    },
+}
+
+impl DockerConfig {
+    /// For messages.
+    pub fn origin(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Text { origin, .. } => origin.clone(),
+        }
+    }
+}
+
+/// Without the passwords: this may end up in a log.
+impl fmt::Debug for DockerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DockerConfig({})", self.origin())
+    }
+}
+
+impl From<PathBuf> for DockerConfig {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
+impl From<PathBuf> for Roots {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
 }
 
 /// How much is taken, and how long it may take.

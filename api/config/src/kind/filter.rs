@@ -18,6 +18,8 @@ pub(crate) struct Filter {
     pub(crate) image: String,
     pub(crate) digest: Option<Digest>,
     pub(crate) refresh: Option<Duration>,
+    /// Name of a Secret in its own namespace.
+    pub(crate) pull_secret: Option<String>,
     /// JSON.
     pub(crate) config: String,
     pub(crate) deadline: Duration,
@@ -60,6 +62,7 @@ pub(crate) fn read(fields: &mut Fields<'_>, metadata: &crate::object::Metadata, 
         let image = image.and_then(|c| self::image(&c, file));
         let digest = fields.get("digest").and_then(|c| c.parse("write sha256: and 64 hexadecimal digits"));
         let refresh = fields.get("refresh").and_then(|c| refresh(&c));
+        let pull_secret = fields.get("imagePullSecret").and_then(|c| c.nonempty()).map(str::to_owned);
         let config = fields.get("config").map_or_else(|| "{}".into(), |c| attachment::config(&c));
         let (deadline, memory_max) = limits(fields);
         let failures = [("Closed", FailurePolicy::Closed), ("Open", FailurePolicy::Open)];
@@ -74,6 +77,7 @@ pub(crate) fn read(fields: &mut Fields<'_>, metadata: &crate::object::Metadata, 
             image: image.unwrap_or_default(),
             digest,
             refresh,
+            pull_secret,
             config,
             deadline,
             memory_max,

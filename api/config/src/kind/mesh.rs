@@ -37,6 +37,8 @@ pub struct Registry {
     pub mirror: Option<String>,
     /// PEM file with the roots that its certificate may end in; `None`: the system's.
     pub ca: Option<String>,
+    /// The same in a cluster, in the Mesh's own namespace.
+    pub ca_ref: Option<CaRef>,
     pub transport: Transport,
     pub credentials: Option<Credentials>,
 }
@@ -58,6 +60,17 @@ pub enum Credentials {
     DockerConfig {
         file: String,
     },
+    /// A Secret of a cluster that holds one, in the Mesh's own namespace.
+    Secret {
+        name: String,
+    },
+}
+
+/// Where in a cluster roots lie: under the key `ca.crt`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CaRef {
+    ConfigMap(String),
+    Secret(String),
 }
 
 pub(crate) fn read(fields: &mut Fields<'_>, file: &str) -> Option<Mesh> {
@@ -118,18 +131,32 @@ fn registry(cursor: &Cursor<'_>, file: &str) -> Option<Registry> {
         let host = fields.required("host").and_then(|c| host_port(&c));
         let mirror = fields.get("mirror").map(|c| host_port(&c));
         let ca = fields.get("ca").and_then(|c| c.nonempty()).map(|path| beside(file, path));
+        let ca_ref = fields.get("caRef").map(|c| ca_ref(&c));
         let plain = fields.get("plainHttp").and_then(|c| c.boolean()).unwrap_or_default();
         let credentials = fields.get("credentials").map(|c| credentials(&c, file));
-        if plain && ca.is_some() {
+        if plain && (ca.is_some() || ca_ref.is_some()) {
             cursor.error(Code::Conflict, "plainHttp and ca exclude each other", "keep one of them");
+        }
+        if ca.is_some() && ca_ref.is_some() {
+            cursor.error(Code::Conflict, "ca and caRef exclude each other", "keep one of them");
         }
         Some(Registry {
             host: host?,
             mirror: mirror.map_or(Some(None), |mirror| mirror.map(Some))?,
             ca,
+            ca_ref: ca_ref.map_or(Some(None), |ca_ref| ca_ref.map(Some))?,
             transport: if plain { Transport::PlainHttp } else { Transport::Https },
             credentials: credentials.map_or(Some(None), |credentials| credentials.map(Some))?,
         })
+    })?
+}
+
+fn ca_ref(cursor: &Cursor<'_>) -> Option<CaRef> {
+    cursor.object(|fields| {
+        let kinds: [(&str, fn(String) -> CaRef); 2] = [("ConfigMap", CaRef::ConfigMap), ("Secret", CaRef::Secret)];
+        let kind = fields.required("kind").and_then(|c| c.one_of(&kinds));
+        let name = fields.required("name").and_then(|c| c.nonempty());
+        Some(kind?(name?.to_owned()))
     })?
 }
 
@@ -149,13 +176,16 @@ fn host_port(cursor: &Cursor<'_>) -> Option<String> {
 
 fn credentials(cursor: &Cursor<'_>, file: &str) -> Option<Credentials> {
     cursor.object(|fields| {
-        fields.exclusive(&["dockerConfig", "username"]);
+        fields.exclusive(&["dockerConfig", "username", "secret"]);
         if let Some(config) = fields.get("password") {
             config.error(
                 Code::NotAllowed,
                 "a password in the configuration",
                 "write it into a file, and name that in passwordFile",
             );
+        }
+        if let Some(secret) = fields.get("secret") {
+            return secret.nonempty().map(|name| Credentials::Secret { name: name.to_owned() });
         }
         let docker = fields.get("dockerConfig").map(|c| c.nonempty());
         let username = fields.get("username").and_then(|c| c.nonempty());
@@ -167,7 +197,7 @@ fn credentials(cursor: &Cursor<'_>, file: &str) -> Option<Credentials> {
             cursor.error(
                 Code::MissingField,
                 "half a pair of credentials",
-                "write username and passwordFile, or dockerConfig",
+                "write username and passwordFile, or dockerConfig, or in a cluster secret",
             );
             return None;
         };

@@ -23,6 +23,8 @@ pub struct Policy {
     pub digest: Option<Digest>,
     /// How often a tag is looked up again; `None`: only when the object changes.
     pub refresh: Option<Duration>,
+    /// Secret in the Filter's own namespace, with what its registry wants to see.
+    pub pull_secret: Option<String>,
     /// JSON.
     pub config: String,
     pub deadline: Duration,
@@ -77,6 +79,7 @@ fn policy(key: FilterKey, filter: &Object<Filter>, config: Option<&str>) -> Poli
         image: spec.image.clone(),
         digest: spec.digest,
         refresh: spec.refresh,
+        pull_secret: spec.pull_secret.clone(),
         config: config.unwrap_or(&spec.config).to_owned(),
         deadline: spec.deadline,
         memory_max: spec.memory_max,

@@ -15,6 +15,7 @@ fn ask(config: &str, refresh: Option<u64>) -> Ask {
         image: "oci-layout:/images:1".to_owned(),
         pin: None,
         refresh: refresh.map(Duration::from_secs),
+        pull_secret: None,
         policies: BTreeMap::from([(FilterKey(NAME.to_owned()), asked)]),
         file: "canary.yaml".to_owned(),
         line: 1,

@@ -4,7 +4,7 @@ use crate::kit::{artifact, at, component, images, limits, reference, told};
 use crate::registry::{Access, PASSWORD, Registry, Transport, USER};
 use std::fs;
 use std::path::Path;
-use weft_oci::{Cause, Credentials, Images, PlainHttp, Reference, Registries, TITLE_ANNOTATION};
+use weft_oci::{Cause, Credentials, DockerConfig, Images, PlainHttp, Reference, Registries, Roots, TITLE_ANNOTATION};
 
 async fn round_trip(images: &Images, reference: &Reference) -> weft_oci::Pushed {
     let folder = tempfile::tempdir().unwrap();
@@ -64,7 +64,7 @@ async fn writers_of_one_folder_take_turns() {
 
 fn registries(registry: &Registry, ca: Option<&Path>, credentials: Option<Credentials>) -> Images {
     let entry = weft_oci::Registry {
-        ca: ca.map(Path::to_owned),
+        ca: ca.map(|path| path.to_owned().into()),
         credentials,
         ..weft_oci::Registry::new(registry.address.to_string())
     };
@@ -96,6 +96,42 @@ async fn plain_http_only_where_it_is_allowed() {
 }
 
 #[tokio::test]
+async fn a_pull_secret_and_roots_as_text_go_before_what_entries_say() {
+    use base64::Engine as _;
+    let registry = Registry::start(Transport::Tls, Access::Password);
+    let image = at(registry.address, "canary:1");
+    let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{USER}:{PASSWORD}"));
+    let text = |host: &str, auth: &str| DockerConfig::Text {
+        origin: "Secret shop/pull".to_owned(),
+        json: format!(r#"{{"auths":{{"{host}":{{"auth":"{auth}"}}}}}}"#),
+    };
+    let pem = fs::read_to_string(registry.ca()).unwrap();
+    let wrong = Credentials::Password { user: USER.to_owned(), file: registry.file("wrong", "guess") };
+    let entry = weft_oci::Registry {
+        ca: Some(Roots::Text { origin: "ConfigMap weft-system/ca".to_owned(), pem }),
+        credentials: Some(wrong),
+        ..weft_oci::Registry::new(registry.address.to_string())
+    };
+    let host = registry.address.to_string();
+    let cases = [
+        ("its own", text(&host, &encoded), ""),
+        ("another host's", text("other.example", &encoded), "refuses access (401)"),
+        ("garbage", text(&host, "?"), "Secret shop/pull: auth is not base64"),
+    ];
+    for (row, secret, refusal) in cases {
+        assert!(!format!("{secret:?}").contains(&encoded), "no secret in logs");
+        let entries = vec![entry.clone()];
+        let images = Images::new(Registries { entries, pull_secret: Some(secret), ..Registries::default() }, limits());
+        if refusal.is_empty() {
+            round_trip(&images, &image).await;
+        } else {
+            let error = images.resolve(&image).await.unwrap_err();
+            assert!(error.to_string().contains(refusal), "{row}: {}", told(&error));
+        }
+    }
+}
+
+#[tokio::test]
 async fn passwords_from_a_file_and_from_docker() {
     use base64::Engine as _;
     let registry = Registry::start(Transport::Tls, Access::Password);
@@ -110,10 +146,10 @@ async fn passwords_from_a_file_and_from_docker() {
     let missing = registry.ca().with_file_name("missing");
     let cases = [
         ("a password file", password(file), ""),
-        ("a docker config", Some(Credentials::DockerConfig(docker)), ""),
+        ("a docker config", Some(Credentials::DockerConfig(docker.into())), ""),
         ("nothing", None, "refuses access (401)"),
         ("a wrong password", password(wrong_file), "refuses access (401)"),
-        ("a docker config for another host", Some(Credentials::DockerConfig(other)), "refuses access (401)"),
+        ("a docker config for another host", Some(Credentials::DockerConfig(other.into())), "refuses access (401)"),
         ("a missing file", password(missing), "No such file"),
     ];
     for (row, credentials, refusal) in cases {
