@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod filter;
+mod install;
 mod mesh_files;
 mod output;
 mod proxy;
@@ -36,6 +37,9 @@ enum Command {
     #[command(subcommand)]
     Filter(filter::Command),
     Status(weft_controlplane::status::StatusOptions),
+    Install(install::InstallOptions),
+    Upgrade(install::UpgradeOptions),
+    Uninstall(install::UninstallOptions),
     /// Bookinfo's services, for the demo
     #[command(subcommand, hide = true)]
     Bookinfo(bookinfo::Service),
@@ -80,6 +84,9 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Status(options) => {
             on_runtime(async { Ok(weft_controlplane::status::show(&options).await?) }).map(answered)
         }
+        Command::Install(options) => on_runtime(install::install(options)),
+        Command::Upgrade(options) => on_runtime(install::upgrade(options)),
+        Command::Uninstall(options) => on_runtime(install::uninstall(options)),
         Command::Bookinfo(command) => on_runtime(bookinfo::run(command)).map(|()| ExitCode::SUCCESS),
         Command::FilterCompile { key } => Ok(weft_filter_host::compile::child_main(key.into_iter())),
     }

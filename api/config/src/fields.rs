@@ -21,11 +21,42 @@ pub(crate) struct Log {
     pub(crate) object: RefCell<String>,
     problems: RefCell<Vec<Problem>>,
     errors: Cell<usize>,
+    /// What was looked for, where somebody wants to know.
+    asked: Option<RefCell<Vec<Asked>>>,
+}
+
+/// What a reader looked for at one place: the fields of a mapping, or the words of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Such as `spec.http[0].route[1]`.
+    pub path: String,
+    pub names: Vec<String>,
 }
 
 impl Log {
     pub(crate) fn new(file: &str) -> Self {
-        Self { file: file.to_owned(), object: RefCell::default(), problems: RefCell::default(), errors: Cell::new(0) }
+        Self {
+            file: file.to_owned(),
+            object: RefCell::default(),
+            problems: RefCell::default(),
+            errors: Cell::new(0),
+            asked: None,
+        }
+    }
+
+    /// Also keeps what is looked for.
+    pub(crate) fn watching(file: &str) -> Self {
+        Self { asked: Some(RefCell::default()), ..Self::new(file) }
+    }
+
+    fn asked<'n>(&self, path: &str, names: impl Iterator<Item = &'n str>) {
+        if let Some(asked) = &self.asked {
+            asked.borrow_mut().push(Asked { path: path.to_owned(), names: names.map(str::to_owned).collect() });
+        }
+    }
+
+    pub(crate) fn into_asked(self) -> Vec<Asked> {
+        self.asked.map(RefCell::into_inner).unwrap_or_default()
     }
 
     pub(crate) fn add(&self, problem: Problem) {
@@ -125,6 +156,7 @@ impl<'a> Cursor<'a> {
         };
         let mut fields = Fields { cursor: self.clone(), entries, known: Vec::new() };
         let result = read(&mut fields);
+        self.log.asked(&self.path, fields.known.iter().copied());
         fields.report_unknown();
         Some(result)
     }
@@ -281,6 +313,7 @@ impl<'a> Cursor<'a> {
 
     /// One word of a fixed set.
     pub(crate) fn one_of<T: Copy>(&self, words: &[(&str, T)]) -> Option<T> {
+        self.log.asked(&self.path, words.iter().map(|(word, _)| *word));
         let text = self.text()?;
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
             return Some(*value);

@@ -18,6 +18,7 @@ mod parse;
 mod problem;
 mod quantity;
 mod render;
+pub mod schema;
 mod source;
 mod suggest;
 mod view;
@@ -31,6 +32,7 @@ pub use render::{render, render_resource};
 pub use source::SourceFile;
 pub use view::{FilterFact, FilterFacts, Hosts, ManifestFact, Peer, Peers, Subject, UnknownWorkload, View, Viewpoint};
 pub use world::{Member, ObjectState, ObjectVersion, Policy, World};
+pub use yaml::{to_yaml, to_yaml_documents};
 
 /// Every problem of these files, in reading order, as `weft check` prints them.
 pub fn check(files: &[SourceFile]) -> Vec<Problem> {

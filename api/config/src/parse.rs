@@ -2,7 +2,7 @@
 //!
 //! It does not know other files, nor what of an earlier version may be kept.
 
-use crate::fields::{Cursor, Fields, Log};
+use crate::fields::{Asked, Cursor, Fields, Log};
 use crate::kind::{self, Reading};
 use crate::object::{Age, Kind, Meta, Metadata, Object, ObjectId, digest, metadata};
 use crate::problem::{Code, Problem, Severity};
@@ -107,6 +107,21 @@ pub(crate) fn parse(file: &SourceFile, text_hash: Digest) -> ParsedFile {
         parsed.problems.extend(log.into_problems());
     }
     parsed
+}
+
+/// What the readers look for in these documents, in their order.
+pub fn asked(file: &SourceFile) -> Vec<Asked> {
+    let text = String::from_utf8_lossy(&file.bytes);
+    let path: Arc<str> = file.path.as_str().into();
+    let mut asked = Vec::new();
+    for (document, tree) in yaml::documents(&text).iter().enumerate() {
+        let log = Log::watching(&file.path);
+        let root = Cursor::root(&tree.root, &log);
+        let age = Age { file: path.clone(), document, item: 0 };
+        root.object(|fields| object(fields, &age, root.at(), &log));
+        asked.extend(log.into_asked());
+    }
+    asked
 }
 
 fn not_utf8(file: &SourceFile, valid_up_to: usize) -> Problem {

@@ -3,10 +3,13 @@
 //! It does not know what the nodes mean. The only file, with its `fault`, that sees the YAML parser.
 
 mod fault;
+mod write;
 
 use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, options};
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
+
+pub use write::{to_yaml, to_yaml_documents};
 
 /// Where something is written: line and column, both from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
