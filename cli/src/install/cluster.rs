@@ -140,16 +140,32 @@ impl Cluster {
         let api = self.api(&reference);
         let before = self.get(&reference).await?;
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let after = api
-            .patch(&reference.name, &parameters, &Patch::Apply(object))
-            .await
-            .map_err(|error| said(&error, "apply", &reference))?;
+        let until = tokio::time::Instant::now() + SERVED_SOON;
+        let after = loop {
+            match api.patch(&reference.name, &parameters, &Patch::Apply(object)).await {
+                Ok(after) => break after,
+                // A kind that has just been established may not be served by every API server yet.
+                Err(kube::Error::Api(status)) if status.code == 404 && tokio::time::Instant::now() < until => {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Err(error) => return Err(said(&error, "apply", &reference)),
+            }
+        };
         let version = |value: &Value| value["metadata"]["resourceVersion"].as_str().map(str::to_owned);
         Ok(match before {
             None => Outcome::Created,
             Some(before) if version(&before) == after.metadata.resource_version => Outcome::Unchanged,
             Some(_) => Outcome::Changed,
         })
+    }
+
+    /// Replaces an object that was read before, unless it has changed since.
+    pub(crate) async fn replace(&self, object: &Value) -> Result<()> {
+        let reference = Reference::of(object);
+        let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let whole: DynamicObject = serde_json::from_value(object.clone())?;
+        let replaced = self.api(&reference).replace(&reference.name, &parameters, &whole).await;
+        replaced.map(drop).map_err(|error| said(&error, "replace", &reference))
     }
 
     pub(crate) async fn get(&self, reference: &Reference) -> Result<Option<Value>> {
@@ -216,6 +232,7 @@ impl Cluster {
 }
 
 const PAGE: u32 = 500;
+const SERVED_SOON: Duration = Duration::from_secs(10);
 
 /// What the API server said of an object, without the error's own wrapping.
 fn said(error: &kube::Error, verb: &str, reference: &Reference) -> anyhow::Error {

@@ -11,6 +11,7 @@ mod rbac;
 mod ready;
 mod sidecars;
 mod uninstall;
+mod webhook;
 
 use crate::output::{progress, say};
 use anyhow::{Context as _, Result, bail};
@@ -125,6 +126,9 @@ async fn put(cluster: &Cluster, options: &InstallOptions) -> Result<Option<Choic
     ready::established(cluster, &objects.crds, options.timeout).await?;
     apply(cluster, "control plane", &objects.control_plane).await?;
     ready::control_plane(cluster, &choice, options.timeout).await?;
+    for webhook in &objects.webhooks {
+        webhook::drop_others(cluster, webhook).await?;
+    }
     apply(cluster, "webhooks", &objects.webhooks).await?;
     ready::webhooks(cluster, &objects.webhooks, options.timeout).await?;
     Ok(Some(choice))

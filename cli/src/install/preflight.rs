@@ -29,6 +29,7 @@ pub(super) struct Found {
 
 /// Native sidecars are stable from here on.
 const VERSION_MIN: (u32, u32) = (1, 33);
+const WEBHOOKS: &str = "admissionregistration.k8s.io";
 
 pub(super) async fn look(cluster: &Cluster) -> Result<Found> {
     let mut found = Found { version: cluster.version().await?, ..Found::default() };
@@ -57,14 +58,17 @@ pub(super) async fn look(cluster: &Cluster) -> Result<Found> {
             found.restricted.push(name(&namespace));
         }
     }
-    let deployment = Reference::new("apps/v1", "Deployment", Some(NAMESPACE), NAME);
-    if let Some(deployment) = cluster.get(&deployment).await.ok().flatten()
-        && deployment["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
-    {
-        let release = deployment["metadata"]["annotations"]["meta.helm.sh/release-name"].as_str();
-        found.helm_release = Some(release.unwrap_or("weft").to_owned());
-    }
+    found.helm_release = helm_release(cluster).await.unwrap_or_default();
     Ok(found)
+}
+
+/// The release that installed the control plane, where Helm did.
+pub(super) async fn helm_release(cluster: &Cluster) -> Result<Option<String>> {
+    let deployment = cluster.get(&Reference::new("apps/v1", "Deployment", Some(NAMESPACE), NAME)).await?;
+    let metadata = deployment.map(|deployment| deployment["metadata"].clone()).unwrap_or_default();
+    let by_helm = metadata["labels"]["app.kubernetes.io/managed-by"] == "Helm";
+    let release = metadata["annotations"]["meta.helm.sh/release-name"].as_str().unwrap_or("weft");
+    Ok(by_helm.then(|| release.to_owned()))
 }
 
 fn name(object: &Value) -> String {
@@ -94,12 +98,14 @@ async fn rights(cluster: &Cluster, objects: &Objects) -> Result<Vec<String>> {
     for object in objects.all() {
         let reference = Reference::of(object);
         let (group, resource) = reference.resource();
-        for verb in ["get", "create", "patch"] {
-            needed.insert((verb, group.to_owned(), resource.clone(), reference.namespace.clone()));
+        let verbs: &[_] =
+            if group == WEBHOOKS { &["get", "create", "patch", "update"] } else { &["get", "create", "patch"] };
+        for verb in verbs {
+            needed.insert((*verb, group.to_owned(), resource.clone(), reference.namespace.clone()));
         }
     }
     for (group, resource) in [
-        ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
+        (WEBHOOKS, "mutatingwebhookconfigurations"),
         ("apiextensions.k8s.io", "customresourcedefinitions"),
         ("", "namespaces"),
     ] {

@@ -80,9 +80,8 @@ fn cluster_role() -> Value {
         rule("apiextensions.k8s.io", &["customresourcedefinitions"], WATCH),
         // Who a pod is.
         rule("authentication.k8s.io", &["tokenreviews"], &["create"]),
-        // The root of trust, where pods mount it. What is not there yet cannot be named.
-        rule("", &["configmaps"], &["create"]),
-        named("", &["configmaps"], &["weft-root"], &["list", "watch", "patch"]),
+        // The root of trust, where pods mount it: made by server-side apply, which names what it creates.
+        named("", &["configmaps"], &["weft-root"], &["list", "watch", "create", "patch"]),
         // Webhooks: which injectors there are, and the certificate of our own.
         rule("admissionregistration.k8s.io", &["mutatingwebhookconfigurations"], WATCH),
         named("admissionregistration.k8s.io", &["mutatingwebhookconfigurations"], &["weft-injector"], &["patch"]),
@@ -107,8 +106,8 @@ fn role() -> Value {
         // The root of trust is made once, and read and rotated by its name; pull secrets of this namespace by theirs.
         rule("", &["secrets"], &["create", "get"]),
         named("", &["secrets"], &["weft-ca"], &["list", "watch", "update"]),
-        // Last good versions, and who leads.
-        rule("", &["configmaps"], &["list", "watch", "create", "update", "delete"]),
+        // Roots of registries, last good versions, and who leads.
+        rule("", &["configmaps"], &["get", "list", "watch", "create", "update", "delete"]),
         rule("coordination.k8s.io", &["leases"], &["create"]),
         named("coordination.k8s.io", &["leases"], &[NAME], &["get", "update"]),
     ];

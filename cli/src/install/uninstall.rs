@@ -2,9 +2,9 @@
 
 use super::cluster::{Cluster, Connection, Reference};
 use super::objects::{Choice, NAMESPACE, Objects, PART_OF};
-use super::{crd, rbac, sidecars};
+use super::{crd, preflight, rbac, sidecars};
 use crate::output::{progress, say};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::Value;
 use std::process::ExitCode;
 
@@ -24,6 +24,9 @@ pub(crate) struct UninstallOptions {
 pub(crate) async fn uninstall(options: UninstallOptions) -> Result<ExitCode> {
     let cluster = Cluster::connect(&options.connection).await?;
     cluster.version().await?;
+    if let Some(release) = preflight::helm_release(&cluster).await? {
+        bail!("Helm release {release} holds it: use helm uninstall {release}");
+    }
     let injected = sidecars::pods(&cluster).await?;
     if !injected.is_empty() && !options.force {
         progress("These pods run with Weft's sidecar:");

@@ -11,6 +11,7 @@ pub(super) fn spec() -> Schema {
         .requires("image", image)
         .with("digest", digest)
         .with("refresh", duration("How often a tag is looked up again; by default only when this object changes."))
+        .with("imagePullSecret", text("A Secret of this namespace that holds a docker config.", "regcred"))
         .with("config", Schema::new("What the component is configured with.", Shape::Free))
         .with("limits", limits())
         .with(

@@ -22,9 +22,19 @@ fn registry() -> Schema {
         .requires("host", text("HOST[:PORT], as image references write it.", "registry.example:5000"))
         .with("mirror", text("HOST[:PORT] that is asked instead.", "mirror.example"))
         .with("ca", text("File with the roots, in PEM, that its certificate may end in.", "ca.pem"))
+        .with("caRef", ca_ref())
         .with("plainHttp", boolean("Spoken to without TLS."))
         .with("credentials", credentials())
-        .rule("!(has(self.ca) && has(self.plainHttp) && self.plainHttp)", "plainHttp and ca exclude each other")
+        .rule(
+            "(has(self.ca) ? 1 : 0) + (has(self.caRef) ? 1 : 0) + (has(self.plainHttp) && self.plainHttp ? 1 : 0) <= 1",
+            "ca, caRef and plainHttp exclude each other",
+        )
+}
+
+fn ca_ref() -> Schema {
+    object("The same in a cluster: key ca.crt of an object in this namespace.")
+        .requires("kind", words("Its kind.", &["ConfigMap", "Secret"]))
+        .requires("name", text("Its name.", "registry-ca"))
 }
 
 fn credentials() -> Schema {
@@ -38,5 +48,9 @@ fn credentials() -> Schema {
             "!has(self.password)",
             "never write a password here: write it into a file, and name that in passwordFile",
         )
-        .rule("!(has(self.dockerConfig) && has(self.username))", "dockerConfig and username exclude each other")
+        .with("secret", text("A Secret of this namespace that holds a docker config.", "regcred"))
+        .rule(
+            "(has(self.dockerConfig) ? 1 : 0) + (has(self.username) ? 1 : 0) + (has(self.secret) ? 1 : 0) <= 1",
+            "dockerConfig, username and secret exclude each other",
+        )
 }
