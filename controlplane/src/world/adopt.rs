@@ -3,15 +3,19 @@
 //! Otherwise a rule would name a filter that no proxy can load yet, and its requests would be refused meanwhile.
 //! It does not know how filters are made ready.
 
-use crate::artifacts::Facts;
+use crate::artifacts::{Facts, Progress};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use weft_config::World;
+use weft_config::{Policy, World};
 
 #[derive(Default)]
 pub(super) struct Adoption {
     /// What proxies are told; `None` until the first world is ready.
     current: Option<Arc<World>>,
+    /// With which they are told `current`. A filter's new config is not theirs before the world that wrote it is, or
+    /// an old rule would meet a new filter.
+    facts: Arc<Facts>,
     newest: Arc<World>,
     waiting: Option<Waiting>,
 }
@@ -20,6 +24,17 @@ struct Waiting {
     /// Number under which the filters' side was asked for this world's.
     wanted: u64,
     since: Instant,
+    /// Of which it asks something else than the current one.
+    filters: BTreeSet<String>,
+}
+
+/// What proxies have to be told anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Nothing,
+    /// Other facts on the same world.
+    Facts,
+    World,
 }
 
 impl Adoption {
@@ -31,34 +46,44 @@ impl Adoption {
         self.current.as_ref()
     }
 
+    pub(super) fn facts(&self) -> &Arc<Facts> {
+        &self.facts
+    }
+
     pub(super) fn propose(&mut self, world: Arc<World>, wanted: u64, now: Instant) {
         // The clock does not start again, or a folder that keeps changing would never be taken in.
         let since = self.waiting.as_ref().map_or(now, |waiting| waiting.since);
+        let asked: BTreeSet<Policy> = self.current.iter().flat_map(|world| world.policies()).collect();
+        let filters = world.policies().into_iter().filter(|policy| !asked.contains(policy)).map(|p| p.filter).collect();
         self.newest = world;
-        self.waiting = Some(Waiting { wanted, since });
+        self.waiting = Some(Waiting { wanted, since, filters });
     }
 
-    /// The newest world, in the moment in which it becomes the current one.
-    pub(super) fn ready(&mut self, facts: &Facts, now: Instant) -> Option<Arc<World>> {
-        let waiting = self.waiting.as_ref()?;
-        let late = now.saturating_duration_since(waiting.since) >= WAIT_MAX;
-        if !late && !self.untried(facts).is_empty() {
-            return None;
+    /// Takes in, together, the newest world and the facts that belong to it, as soon as they are there.
+    pub(super) fn step(&mut self, facts: &Arc<Facts>, now: Instant) -> Step {
+        if let Some(waiting) = &self.waiting {
+            let late = now.saturating_duration_since(waiting.since) >= WAIT_MAX;
+            if !late && !self.untried(facts).is_empty() {
+                return Step::Nothing;
+            }
+            self.waiting = None;
+            self.facts = Arc::clone(facts);
+            self.current = Some(self.newest.clone());
+            return Step::World;
         }
-        self.waiting = None;
-        self.current = Some(self.newest.clone());
-        Some(self.newest.clone())
+        if self.facts == *facts {
+            return Step::Nothing;
+        }
+        self.facts = Arc::clone(facts);
+        Step::Facts
     }
 
     /// Filters for which the newest world waits.
     pub(super) fn untried(&self, facts: &Facts) -> Vec<String> {
         let Some(waiting) = &self.waiting else { return Vec::new() };
-        let tried = facts.reflects >= waiting.wanted && facts.settled();
-        if tried {
-            return Vec::new();
-        }
-        let policies = self.newest.policies();
-        policies.into_iter().filter(|policy| !facts.policies.contains_key(&policy.key)).map(|p| p.filter).collect()
+        let taken_in = facts.reflects >= waiting.wanted;
+        let settled = |filter: &str| facts.filters.get(filter).is_some_and(|f| f.progress == Progress::Settled);
+        waiting.filters.iter().filter(|filter| !taken_in || !settled(filter)).cloned().collect()
     }
 }
 

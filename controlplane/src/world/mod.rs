@@ -21,7 +21,7 @@ use crate::ca::{self, Authority, Seconds};
 use crate::source::FileSet;
 use crate::state::{StateError, StateFolder};
 use crate::status::{Metrics, Trigger};
-use adopt::Adoption;
+use adopt::{Adoption, Step};
 use arc_swap::ArcSwap;
 use joined::{Change, Joined};
 use proxy::Proxy;
@@ -179,19 +179,22 @@ impl Loop {
 
     fn adopt(&mut self, now: Instant) {
         let before = self.adoption.current().map(|world| world.revision().to_owned());
-        let Some(world) = self.adoption.ready(&self.facts, now) else { return };
-        if before.as_deref() == Some(world.revision()) {
-            return; // another text, the same meaning
+        let facts = Arc::clone(self.adoption.facts());
+        let step = self.adoption.step(&self.facts, now);
+        if *self.adoption.facts() != facts {
+            self.filter_facts.clear();
+            self.stale_by(Trigger::Filter);
         }
-        self.stale_by(Trigger::Configuration);
-        tracing::info!(revision = world.revision(), problems = world.problems().len(), "configuration taken in");
+        let Some(world) = self.adoption.current().filter(|_| step == Step::World) else { return };
+        if before.as_deref() != Some(world.revision()) {
+            tracing::info!(revision = world.revision(), problems = world.problems().len(), "configuration taken in");
+            self.stale_by(Trigger::Configuration);
+        } // else another text, the same meaning
     }
 
     fn facts_changed(&mut self, facts: Arc<Facts>) {
         self.filters.saw(&facts);
         self.facts = facts;
-        self.filter_facts.clear();
-        self.stale_by(Trigger::Filter);
     }
 
     fn authority_changed(&mut self) {
@@ -249,7 +252,7 @@ impl Loop {
             return;
         };
         for proxy in stale.iter().filter_map(|stream| self.proxies.get(stream)) {
-            let facts = || Arc::new(self.facts.filter_facts(&proxy.artifact_key));
+            let facts = || Arc::new(self.adoption.facts().filter_facts(&proxy.artifact_key));
             self.filter_facts.entry(proxy.artifact_key.clone()).or_insert_with(facts);
         }
         let (proxies, facts) = (&self.proxies, &self.filter_facts);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use weft_snapshot::{Digest, FilterKey};
 
 /// One policy that some object attaches: a Filter with one config. What has to be resolved, admitted and compiled.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Policy {
     pub key: FilterKey,
     /// `NAMESPACE/NAME` of the Filter.
