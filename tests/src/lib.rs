@@ -16,7 +16,7 @@ pub mod yaml;
 pub use app::{App, Seen};
 pub use binaries::{filter_component, filter_component_with, weft, weft_proxy};
 pub use client::{Answer, Client, Load, Tally, Version};
-pub use eventually::{eventually, eventually_async};
+pub use eventually::{eventually, eventually_async, within};
 pub use mesh::{Mesh, MeshOptions, Sidecar, free_port};
 pub use process::Process;
 pub use registry::Registry;

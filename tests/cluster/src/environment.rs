@@ -1,0 +1,26 @@
+//! The cluster under test, as `tests/cluster/run` describes it.
+
+use std::path::PathBuf;
+
+/// The repository in which the images of this build lie, without a slash at its end.
+pub fn image_prefix() -> String {
+    wanted("WEFT_CLUSTER_IMAGES")
+}
+
+pub fn image_tag() -> String {
+    wanted("WEFT_CLUSTER_TAG")
+}
+
+/// The whole name of one of our images: `weft-cluster-app`.
+pub fn image(name: &str) -> String {
+    format!("{}/{name}:{}", image_prefix(), image_tag())
+}
+
+/// The folder of the node's logs and PIDs; none where the cluster is somebody else's, and its daemons out of reach.
+pub fn own_node() -> Option<PathBuf> {
+    std::env::var_os("WEFT_CLUSTER_NODE").map(PathBuf::from)
+}
+
+fn wanted(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: the cluster suite is run by tests/cluster/run"))
+}

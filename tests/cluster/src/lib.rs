@@ -1,0 +1,19 @@
+//! What the cluster suite shares: a real cluster through kubectl, pods of our images, and load that counts.
+//!
+//! It knows nothing of Weft's crates: what it tests is what a user runs. `tests/cluster/run` starts the node, builds the
+//! images and says in the environment where they are; on a cluster that exists already it uses that one.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+pub mod audit;
+mod caller;
+mod environment;
+mod kubectl;
+pub mod manifests;
+mod namespace;
+pub mod node;
+
+pub use caller::{Answer, Caller, Load, Tally};
+pub use environment::{image, image_prefix, image_tag, own_node};
+pub use kubectl::{get, kubectl, kubectl_with, try_kubectl};
+pub use namespace::Namespace;
+pub use weft_tests::{eventually, within};

@@ -1,0 +1,64 @@
+//! Harm to the node's own daemons. Only on a node of `tests/cluster/run`, which starts again what has ended.
+
+use crate::{eventually, own_node};
+use std::process::Command;
+
+/// A daemon by its name: `apiserver`, `etcd`, `controllers`, `scheduler`, `kubelet`, `proxy`, `containerd`.
+fn pid(daemon: &str) -> i32 {
+    let file = own_node().expect("the node is ours").join(format!("{daemon}.pid"));
+    eventually(&format!("{} holds a number", file.display()), || {
+        let text = std::fs::read_to_string(&file).map_err(|error| error.to_string())?;
+        text.trim().parse().map_err(|_| text)
+    })
+}
+
+fn signal(pid: i32, signal: i32) {
+    // SAFETY: kill has no memory effects; the node's PIDs are those of its own namespace, in which this runs.
+    #[allow(unsafe_code)]
+    let result = unsafe { libc::kill(pid, signal) };
+    assert_eq!(result, 0, "signal {signal} to {pid}");
+}
+
+/// SIGKILL. The node starts it again at once.
+pub fn kill(daemon: &str) {
+    signal(pid(daemon), libc::SIGKILL);
+}
+
+/// A daemon that does not answer and does not end, until this is dropped.
+pub struct Frozen {
+    pid: i32,
+}
+
+pub fn freeze(daemon: &str) -> Frozen {
+    let pid = pid(daemon);
+    signal(pid, libc::SIGSTOP);
+    Frozen { pid }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        signal(self.pid, libc::SIGCONT);
+    }
+}
+
+/// Packets from pods to the API server are dropped without a word, until this is dropped.
+pub struct Cut;
+
+pub fn cut_api_server() -> Cut {
+    nft(&["add table inet cut", "add chain inet cut input { type filter hook input priority 0; }"]);
+    nft(&["add rule inet cut input iifname pods tcp dport 6443 drop"]);
+    Cut
+}
+
+impl Drop for Cut {
+    fn drop(&mut self) {
+        nft(&["delete table inet cut"]);
+    }
+}
+
+fn nft(lines: &[&str]) {
+    for line in lines {
+        let status = Command::new("nft").arg(line).status().unwrap();
+        assert!(status.success(), "nft {line}: {status}");
+    }
+}
