@@ -4,6 +4,7 @@
 
 use crate::artifacts::{Artifacts, ArtifactsOptions};
 use crate::ca::{self, Authority, Refreshed};
+use crate::kube::{self, Cluster, ClusterSource};
 use crate::source::{FileSet, Folder, Interest, Source};
 use crate::state::{Lock, StateFolder};
 use crate::status::Metrics;
@@ -44,7 +45,7 @@ pub struct ControlPlane {
     events: mpsc::Sender<Event>,
     stop_serving: watch::Sender<Stop>,
     serving: tokio::task::JoinHandle<()>,
-    watching: [tokio::task::JoinHandle<()>; 3],
+    watching: Vec<tokio::task::JoinHandle<()>>,
     world: JoinHandle<()>,
     _claim: Lock,
 }
@@ -59,8 +60,7 @@ impl ControlPlane {
         let artifacts = start_artifacts(&state)?;
         let metrics = Arc::new(Metrics::new(SystemTime::now()));
         let cell: WorldCell = Arc::new(ArcSwap::from_pointee(World::default()));
-        let mut folder = Folder::new(&options.folder);
-        let files = folder.read(Instant::now());
+        let (origin, files) = Origin::open(options).await?;
         warn(&files);
         let surroundings = Surroundings {
             state: state.clone(),
@@ -85,12 +85,18 @@ impl ControlPlane {
             streams: Arc::new(AtomicU64::new(0)),
         };
         let world = std::thread::Builder::new().name("weft-world".to_owned()).spawn(|| world_loop.run(incoming))?;
-        watch_folder(folder, events.clone())?;
-        let watching = [
+        let shared = kube::Shared {
+            events: events.clone(),
+            cell: services.cell.clone(),
+            authority: authority.clone(),
+            metrics: metrics.clone(),
+        };
+        let mut watching = origin.watch(&shared)?;
+        watching.extend([
             tokio::spawn(watch_artifacts(artifacts, events.clone())),
             tokio::spawn(watch_time(authority, tls.clone(), metrics.clone(), events.clone())),
             tokio::spawn(status::serve(status_listener, events.clone(), metrics)),
-        ];
+        ]);
         let (stop_serving, stopped) = watch::channel(Stop::NotYet);
         let serving = tokio::spawn(stream::serve(listener, tls, services, stopped));
         Ok(Self { stream, status, events, stop_serving, serving, watching, world, _claim: claim })
@@ -136,6 +142,47 @@ fn start_artifacts(state: &StateFolder) -> anyhow::Result<Artifacts> {
 async fn bind(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
     let failed = || format!("cannot listen on {address}; free it, or give another with {option}");
     TcpListener::bind(address).await.with_context(failed)
+}
+
+/// Where configuration comes from, read once and ready to be watched.
+enum Origin {
+    Folder(Folder),
+    Cluster(Box<(Cluster, ClusterSource, Vec<tokio::task::JoinHandle<()>>)>),
+}
+
+impl Origin {
+    /// With all that there is now.
+    async fn open(options: &Options) -> anyhow::Result<(Self, FileSet)> {
+        if let Some(path) = &options.origin.folder {
+            let mut folder = Folder::new(path);
+            let files = folder.read(Instant::now());
+            return Ok((Self::Folder(folder), files));
+        }
+        let (cluster, mut source, tasks) = kube::watch().await?;
+        let files = source.first().await.context("the watches of the cluster ended")?;
+        Ok((Self::Cluster(Box::new((cluster, source, tasks))), files))
+    }
+
+    fn watch(self, shared: &kube::Shared) -> std::io::Result<Vec<tokio::task::JoinHandle<()>>> {
+        match self {
+            Self::Folder(folder) => watch_folder(folder, shared.events.clone()).map(|()| Vec::new()),
+            Self::Cluster(parts) => {
+                let (cluster, source, mut tasks) = *parts;
+                tasks.push(tokio::spawn(watch_cluster(source, shared.events.clone())));
+                tasks.extend(kube::start(&cluster, shared));
+                Ok(tasks)
+            }
+        }
+    }
+}
+
+async fn watch_cluster(mut source: ClusterSource, events: mpsc::Sender<Event>) {
+    while let Some(files) = source.next().await {
+        warn(&files);
+        if events.send(Event::Files(files)).await.is_err() {
+            return;
+        }
+    }
 }
 
 fn watch_folder(folder: Folder, events: mpsc::Sender<Event>) -> std::io::Result<()> {
@@ -209,10 +256,11 @@ fn announce(options: &Options, running: &ControlPlane) -> anyhow::Result<()> {
     }
     println!(
         "control plane on {}: sidecars at {}, status at http://{}/status",
-        options.folder.display(),
-        running.stream,
-        running.status
+        options.origin, running.stream, running.status
     );
+    if options.origin.kubernetes {
+        return Ok(());
+    }
     let state = options.state.as_ref().map(|path| format!(" --state {}", path.display())).unwrap_or_default();
     println!(
         "join a sidecar: weft sidecar --controlplane {} --workload NS/NAME --token \"$(weft token create --for NS/SERVICEACCOUNT{state})\"",

@@ -9,6 +9,7 @@
 mod app;
 pub mod artifacts;
 pub mod ca;
+mod kube;
 mod options;
 mod rpc;
 pub mod source;
@@ -19,4 +20,4 @@ pub mod token;
 mod world;
 
 pub use app::{ControlPlane, create_token, rotate_root, run};
-pub use options::{LogFormat, Options, RotateOptions, TokenOptions, duration};
+pub use options::{LogFormat, Options, Origin, RotateOptions, TokenOptions, duration};

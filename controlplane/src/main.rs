@@ -34,7 +34,7 @@ fn main() -> anyhow::Result<ExitCode> {
             weft_controlplane::run(options)?;
             Ok(ExitCode::SUCCESS)
         }
-        (None, None) => anyhow::bail!("give a folder of YAML: weft-controlplane -f DIR"),
+        (None, None) => anyhow::bail!("give a folder of YAML (weft-controlplane -f DIR), or --kubernetes"),
     }
 }
 

@@ -7,15 +7,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Runs the control plane on a folder of YAML.
+/// Runs the control plane on a folder of YAML, or on a Kubernetes cluster.
 #[derive(Clone, Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  weft controlplane -f mesh/\n  weft controlplane -f mesh/ --state /var/lib/weft --listen 0.0.0.0:15012"
+    after_help = "Examples:\n  weft controlplane -f mesh/\n  weft controlplane -f mesh/ --state /var/lib/weft --listen 0.0.0.0:15012\n  weft controlplane --kubernetes --listen 0.0.0.0:15012"
 )]
 pub struct Options {
-    /// Folder of YAML files; watched, with all folders in it
-    #[arg(short = 'f', long = "folder", value_name = "DIR")]
-    pub folder: PathBuf,
+    #[command(flatten)]
+    pub origin: Origin,
     /// Where sidecars connect (TLS)
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:15012")]
     pub listen: SocketAddr,
@@ -50,6 +49,18 @@ pub struct Options {
     pub log_format: LogFormat,
 }
 
+/// Where configuration comes from.
+#[derive(Clone, Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+pub struct Origin {
+    /// Folder of YAML files; watched, with all folders in it
+    #[arg(short = 'f', long = "folder", value_name = "DIR")]
+    pub folder: Option<PathBuf>,
+    /// The cluster in which it runs, or the one that KUBECONFIG names
+    #[arg(long)]
+    pub kubernetes: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     Text,
@@ -82,6 +93,15 @@ pub struct RotateOptions {
     /// The control plane's state folder [default: $XDG_STATE_HOME/weft/controlplane]
     #[arg(long, value_name = "DIR", env = "WEFT_CONTROLPLANE_STATE")]
     pub state: Option<PathBuf>,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.folder {
+            Some(folder) => write!(f, "{}", folder.display()),
+            None => f.write_str("the cluster"),
+        }
+    }
 }
 
 impl Options {

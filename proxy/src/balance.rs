@@ -73,7 +73,7 @@ impl Weights {
 impl Balancer {
     pub fn new(balancer: LoadBalancer, weights: &[u32]) -> Self {
         let rule = match balancer {
-            LoadBalancer::LeastRequest => Rule::LeastRequest,
+            LoadBalancer::LeastRequest | LoadBalancer::Original => Rule::LeastRequest,
             LoadBalancer::Random => Rule::Random,
             LoadBalancer::RoundRobin => {
                 Rule::RoundRobin { next: Cell::new(0), credits: RefCell::new(vec![0; weights.len()]) }

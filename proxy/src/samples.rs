@@ -114,6 +114,7 @@ pub(crate) fn snapshot() -> Snapshot {
                 target: 9080,
                 domains: vec![host("productpage")],
             }],
+            others: OtherPorts::default(),
         },
         outbound: OutboundPolicy::AllowAny,
     });

@@ -25,7 +25,7 @@ pub(crate) fn across_objects(index: &Index, objects: &[&Any], mesh: &Mesh) -> Ve
     let mut findings = Findings::default();
     for any in objects {
         match any {
-            Any::Mesh(_) => {}
+            Any::Mesh(_) | Any::Pod(_) | Any::EndpointSlice(_) => {}
             Any::Service(object) => service::service(index, object, &mut findings),
             Any::ServiceEntry(object) => service::entry(index, object, &mut findings),
             Any::WorkloadEntry(object) => service::workload(index, object, &mut findings),

@@ -17,7 +17,8 @@ pub(crate) fn spiffe_id(trust_domain: &str, entry: &Object<WorkloadEntry>) -> Re
 
 pub(crate) fn labels(entry: &Object<WorkloadEntry>) -> Labels {
     let id = &entry.meta.id;
-    labelled(&id.name, &id.namespace, &entry.spec.labels)
+    let workload = entry.spec.pod.as_ref().map_or(id.name.as_str(), |pod| pod.controller.as_str());
+    labelled(workload, &id.namespace, &entry.spec.labels)
 }
 
 /// Istio's order for canonical name and revision.

@@ -4,11 +4,13 @@
 
 pub(crate) mod attachment;
 pub(crate) mod destination_rule;
+pub(crate) mod endpoint_slice;
 pub(crate) mod filter;
 pub(crate) mod header;
 pub(crate) mod matching;
 pub(crate) mod mesh;
 pub(crate) mod peer_authentication;
+pub(crate) mod pod;
 pub(crate) mod port;
 pub(crate) mod retry;
 pub(crate) mod rewrite;
@@ -18,10 +20,11 @@ pub(crate) mod service_entry;
 pub(crate) mod virtual_service;
 pub(crate) mod workload_entry;
 
-use crate::object::Kind;
+use crate::object::{Kind, Origin};
 
 pub(crate) use attachment::{Attachment, Side};
 pub(crate) use destination_rule::DestinationRule;
+pub(crate) use endpoint_slice::EndpointSlice;
 pub(crate) use filter::Filter;
 pub(crate) use peer_authentication::PeerAuthentication;
 pub(crate) use service::Service;
@@ -44,7 +47,7 @@ pub(crate) enum Reading {
 
 const NETWORKING: &str = "networking.istio.io/v1, networking.istio.io/v1beta1 or networking.istio.io/v1alpha3";
 
-pub(crate) fn reading(api_version: &str, kind: &str) -> Reading {
+pub(crate) fn reading(api_version: &str, kind: &str, origin: Origin) -> Reading {
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
     let supported = |kind, versions: &[&str], words| {
         if versions.contains(&version) { Reading::Supported(kind) } else { Reading::OtherVersion(words) }
@@ -61,6 +64,9 @@ pub(crate) fn reading(api_version: &str, kind: &str) -> Reading {
         ("weft.dev", "Mesh") => supported(Kind::Mesh, &["v1alpha1"], "weft.dev/v1alpha1"),
         ("weft.dev", "Filter") => supported(Kind::Filter, &["v1alpha1"], "weft.dev/v1alpha1"),
         ("", "Service") => supported(Kind::Service, &["v1"], "v1"),
+        // In a folder, what an application brings along: workloads are written as WorkloadEntries there.
+        ("", "Pod") if origin == Origin::Cluster => Reading::Supported(Kind::Pod),
+        ("discovery.k8s.io", "EndpointSlice") if origin == Origin::Cluster => Reading::Supported(Kind::EndpointSlice),
         (
             "networking.istio.io"
             | "security.istio.io"
@@ -110,7 +116,13 @@ mod tests {
             ("weft.dev/v1", "Filter", Reading::OtherVersion("weft.dev/v1alpha1")),
         ];
         for (version, kind, want) in cases {
-            assert_eq!(reading(version, kind), want, "{version} {kind}");
+            assert_eq!(reading(version, kind, Origin::Folder), want, "{version} {kind}");
+        }
+        for (version, kind, want) in
+            [("v1", "Pod", Kind::Pod), ("discovery.k8s.io/v1", "EndpointSlice", Kind::EndpointSlice)]
+        {
+            assert_eq!(reading(version, kind, Origin::Folder), Reading::Foreign, "{kind} in a folder");
+            assert_eq!(reading(version, kind, Origin::Cluster), Reading::Supported(want), "{kind} in a cluster");
         }
     }
 }

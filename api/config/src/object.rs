@@ -16,6 +16,8 @@ use weft_snapshot::Digest;
 pub(crate) enum Kind {
     Mesh,
     Service,
+    EndpointSlice,
+    Pod,
     ServiceEntry,
     WorkloadEntry,
     VirtualService,
@@ -29,6 +31,8 @@ impl Kind {
         match self {
             Self::Mesh => "Mesh",
             Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::Pod => "Pod",
             Self::ServiceEntry => "ServiceEntry",
             Self::WorkloadEntry => "WorkloadEntry",
             Self::VirtualService => "VirtualService",
@@ -52,12 +56,20 @@ impl fmt::Display for ObjectId {
     }
 }
 
-/// Age in a folder: the order of paths, then of documents, then within a `List`.
+/// Age in a folder: the order of paths, then of documents, then within a `List`. In a cluster: when it was made.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Age {
+    pub(crate) created: Option<Arc<str>>,
     pub(crate) file: Arc<str>,
     pub(crate) document: usize,
     pub(crate) item: usize,
+}
+
+impl Age {
+    /// A line and a column mean something in a text that a person wrote; of a cluster's object the field is the place.
+    pub(crate) fn shown(&self, at: Position) -> Position {
+        if self.created.is_some() { Position { line: 0, column: 0 } } else { at }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -87,6 +99,7 @@ impl Meta {
         remedy: impl Into<String>,
     ) -> Problem {
         let (at, path) = place;
+        let at = self.age.shown(at);
         Problem {
             code,
             severity,
@@ -152,6 +165,25 @@ pub(crate) struct Metadata {
     pub(crate) labels: LabelSet,
     /// Of `networking.istio.io/exportTo`.
     pub(crate) export_to: Option<String>,
+    /// Of `sidecar.weft.dev/status` and `sidecar.istio.io/status`: whose sidecar was injected.
+    pub(crate) injected: Option<Injected>,
+    /// Kind and name of the controller that made it.
+    pub(crate) controller: Option<(String, String)>,
+    pub(crate) origin: Origin,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Injected {
+    ByWeft,
+    ByIstio,
+}
+
+/// Where an object was read. What a person wrote into a folder is judged; what others run in a cluster is taken as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Origin {
+    #[default]
+    Folder,
+    Cluster,
 }
 
 /// What a server fills in, or what other programs read; it configures no mesh.
@@ -164,7 +196,6 @@ const SERVER_FIELDS: &[&str] = &[
     "generateName",
     "generation",
     "managedFields",
-    "ownerReferences",
     "resourceVersion",
     "selfLink",
     "uid",
@@ -173,25 +204,29 @@ const SERVER_FIELDS: &[&str] = &[
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
 const FILTERS: &str = "weft.dev/filters";
 
-pub(crate) fn metadata(fields: &mut Fields<'_>) -> Option<Metadata> {
+const INJECTED: &[(&str, Injected)] =
+    &[("sidecar.weft.dev/status", Injected::ByWeft), ("sidecar.istio.io/status", Injected::ByIstio)];
+
+pub(crate) fn metadata(fields: &mut Fields<'_>, origin: Origin) -> Option<Metadata> {
     let metadata = fields.required("metadata")?;
     metadata.object(|fields| {
         let name = fields.required("name").and_then(|c| name(&c));
         let namespace = fields.get("namespace").map(|c| self::name(&c));
         let labels = fields.get("labels").map(|c| c.text_map()).unwrap_or_default();
-        let export_to = fields.get("annotations").and_then(|c| annotations(&c));
+        let (export_to, injected) = fields.get("annotations").map(|c| annotations(&c)).unwrap_or_default();
+        let controller = fields.get("ownerReferences").and_then(|c| controller(&c));
         fields.ignore(SERVER_FIELDS);
         let namespace = match namespace {
             Some(Some(namespace)) => namespace,
             Some(None) => return None,
             None => "default".to_owned(),
         };
-        Some(Metadata { namespace, name: name?, labels, export_to })
+        Some(Metadata { namespace, name: name?, labels, export_to, injected, controller, origin })
     })?
 }
 
-fn annotations(cursor: &Cursor<'_>) -> Option<String> {
-    let mut export_to = None;
+fn annotations(cursor: &Cursor<'_>) -> (Option<String>, Option<Injected>) {
+    let (mut export_to, mut injected) = (None, None);
     for (key, value) in cursor.entries() {
         match key {
             EXPORT_TO => export_to = value.text().map(str::to_owned),
@@ -199,10 +234,21 @@ fn annotations(cursor: &Cursor<'_>) -> Option<String> {
                 "this annotation is not supported by this version of Weft",
                 "use the field filters of the VirtualService, or targetRefs of the Filter",
             ),
-            _ => {}
+            _ => {
+                let mark = INJECTED.iter().find(|(name, _)| *name == key).map(|(_, by)| *by);
+                injected = if injected == Some(Injected::ByWeft) { injected } else { mark.or(injected) };
+            }
         }
     }
-    export_to
+    (export_to, injected)
+}
+
+fn controller(cursor: &Cursor<'_>) -> Option<(String, String)> {
+    let text = |owner: &Cursor<'_>, key: &str| owner.find(key)?.scalar().map(str::to_owned);
+    let owners = cursor.list();
+    let controls = |owner: &&Cursor<'_>| owner.find("controller").is_some_and(|c| c.is_exactly("true"));
+    let owner = owners.iter().find(controls)?;
+    Some((text(owner, "kind")?, text(owner, "name")?))
 }
 
 fn name(cursor: &Cursor<'_>) -> Option<String> {

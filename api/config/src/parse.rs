@@ -4,7 +4,7 @@
 
 use crate::fields::{Asked, Cursor, Fields, Log};
 use crate::kind::{self, Reading};
-use crate::object::{Age, Kind, Meta, Metadata, Object, ObjectId, digest, metadata};
+use crate::object::{Age, Kind, Meta, Metadata, Object, ObjectId, Origin, metadata};
 use crate::problem::{Code, Problem, Severity};
 use crate::yaml::{self, Fault, FaultKind, Position};
 use crate::{SourceFile, suggest};
@@ -16,6 +16,9 @@ use weft_snapshot::Digest;
 pub(crate) enum Any {
     Mesh(Arc<Object<kind::mesh::Mesh>>),
     Service(Arc<Object<kind::Service>>),
+    EndpointSlice(Arc<Object<kind::EndpointSlice>>),
+    /// A workload like a WorkloadEntry.
+    Pod(Arc<Object<kind::WorkloadEntry>>),
     ServiceEntry(Arc<Object<kind::ServiceEntry>>),
     WorkloadEntry(Arc<Object<kind::WorkloadEntry>>),
     VirtualService(Arc<Object<kind::VirtualService>>),
@@ -29,6 +32,8 @@ impl Any {
         match self {
             Self::Mesh(object) => &object.meta,
             Self::Service(object) => &object.meta,
+            Self::EndpointSlice(object) => &object.meta,
+            Self::Pod(object) => &object.meta,
             Self::ServiceEntry(object) => &object.meta,
             Self::WorkloadEntry(object) => &object.meta,
             Self::VirtualService(object) => &object.meta,
@@ -42,6 +47,8 @@ impl Any {
         match self {
             Self::Mesh(object) => object.hash(),
             Self::Service(object) => object.hash(),
+            Self::EndpointSlice(object) => object.hash(),
+            Self::Pod(object) => object.hash(),
             Self::ServiceEntry(object) => object.hash(),
             Self::WorkloadEntry(object) => object.hash(),
             Self::VirtualService(object) => object.hash(),
@@ -54,7 +61,7 @@ impl Any {
 
 #[derive(Debug)]
 pub(crate) struct ParsedFile {
-    pub(crate) text_hash: Digest,
+    pub(crate) source: SourceFile,
     pub(crate) good: Vec<Any>,
     /// Objects that are written here and broken, and what stands in for those that guard something and have no earlier
     /// version.
@@ -71,9 +78,9 @@ pub(crate) enum Integrity {
     Torn,
 }
 
-pub(crate) fn parse(file: &SourceFile, text_hash: Digest) -> ParsedFile {
+pub(crate) fn parse(file: &SourceFile) -> ParsedFile {
     let mut parsed = ParsedFile {
-        text_hash,
+        source: file.clone(),
         good: Vec::new(),
         broken: Vec::new(),
         integrity: Integrity::Whole,
@@ -87,7 +94,6 @@ pub(crate) fn parse(file: &SourceFile, text_hash: Digest) -> ParsedFile {
             return parsed;
         }
     };
-    let path: Arc<str> = file.path.as_str().into();
     for (document, tree) in yaml::documents(text).iter().enumerate() {
         let log = Log::new(&file.path);
         let root = Cursor::root(&tree.root, &log);
@@ -96,7 +102,7 @@ pub(crate) fn parse(file: &SourceFile, text_hash: Digest) -> ParsedFile {
         report(&doubled, Code::DuplicateKey, &log);
         if cut.is_empty() {
             for (item, root) in items(&root).into_iter().enumerate() {
-                let age = Age { file: path.clone(), document, item };
+                let age = Age { created: file.created.clone(), file: file.path.clone(), document, item };
                 read(&root, age, doubled.is_empty(), &mut parsed, &log);
             }
         } else {
@@ -105,6 +111,9 @@ pub(crate) fn parse(file: &SourceFile, text_hash: Digest) -> ParsedFile {
             parsed.integrity = Integrity::Torn;
         }
         parsed.problems.extend(log.into_problems());
+    }
+    if file.created.is_some() {
+        parsed.problems.iter_mut().for_each(|problem| (problem.line, problem.column) = (0, 0));
     }
     parsed
 }
@@ -132,7 +141,7 @@ fn not_utf8(file: &SourceFile, valid_up_to: usize) -> Problem {
     Problem {
         code: Code::NotUtf8,
         severity: Severity::Error,
-        file: file.path.clone(),
+        file: file.path.to_string(),
         line: u32::try_from(line).unwrap_or(u32::MAX),
         column: u32::try_from(column).unwrap_or(u32::MAX),
         object: String::new(),
@@ -214,13 +223,14 @@ fn object(fields: &mut Fields<'_>, age: &Age, at: Position, log: &Log) -> Option
         return None;
     };
     fields.ignore(&["status"]);
-    let reading = kind::reading(version, word);
+    let origin = if age.created.is_some() { Origin::Cluster } else { Origin::Folder };
+    let reading = kind::reading(version, word, origin);
     if !matches!(reading, Reading::Supported(_)) {
         fields.ignore_rest();
         return unread(reading, (&api_version, &kind_field), (version, word));
     }
     let Reading::Supported(kind) = reading else { return None };
-    let Some(metadata) = metadata(fields) else {
+    let Some(metadata) = metadata(fields, origin) else {
         fields.ignore(&["spec"]);
         return None;
     };
@@ -262,6 +272,10 @@ fn spec(fields: &mut Fields<'_>, metadata: &Metadata, meta: Meta) -> Option<Any>
     Some(match meta.id.kind {
         Kind::Mesh => Any::Mesh(Arc::new(Object::new(meta, kind::mesh::read(fields, &file)?))),
         Kind::Service => Any::Service(Arc::new(Object::new(meta, kind::service::read(fields, metadata)?))),
+        Kind::EndpointSlice => {
+            Any::EndpointSlice(Arc::new(Object::new(meta, kind::endpoint_slice::read(fields, metadata)?)))
+        }
+        Kind::Pod => Any::Pod(Arc::new(Object::new(meta, kind::pod::read(fields, metadata)?))),
         Kind::ServiceEntry => {
             Any::ServiceEntry(Arc::new(Object::new(meta, kind::service_entry::read(fields, namespace)?)))
         }
@@ -325,9 +339,4 @@ fn peek(root: &Cursor<'_>) -> Option<String> {
     let (_, metadata) = root.entries().into_iter().find(|(key, _)| *key == "metadata")?;
     let namespace = text(&metadata, "namespace").unwrap_or_else(|| "default".into());
     Some(format!("{} {namespace}/{}", text(root, "kind")?, text(&metadata, "name")?))
-}
-
-/// Of a file's bytes: an unchanged file is not parsed again.
-pub(crate) fn text_hash(file: &SourceFile) -> Digest {
-    digest(&(&file.path, &file.bytes))
 }

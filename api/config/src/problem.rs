@@ -6,15 +6,16 @@ use serde::Serialize;
 use std::cmp::Ordering;
 use std::fmt;
 
-/// One thing that is wrong. Its text form is `file:line:column code object: what is wrong; what to do`.
+/// One thing that is wrong. Its text form is `file:line:column code object: what is wrong; what to do`; of an object of a
+/// cluster, which has no line (0), it begins with the code.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Problem {
     pub code: Code,
     pub severity: Severity,
     pub file: String,
-    /// From 1.
+    /// From 1; 0 for an object of a cluster.
     pub line: u32,
-    /// From 1, in characters.
+    /// From 1, in characters; 0 for an object of a cluster.
     pub column: u32,
     /// `Kind namespace/name`, or empty where a document did not say what it is.
     pub object: String,
@@ -49,7 +50,10 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{} {}", self.file, self.line, self.column, self.code)?;
+        if self.line > 0 {
+            write!(f, "{}:{}:{} ", self.file, self.line, self.column)?;
+        }
+        write!(f, "{}", self.code)?;
         if !self.object.is_empty() {
             write!(f, " {}", self.object)?;
         }

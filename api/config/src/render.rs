@@ -8,7 +8,7 @@ use crate::quantity::duration_text;
 use std::fmt::Write;
 use weft_snapshot::{
     Backend, Dial, Endpoint, FailurePolicy, Filter, FilterKey, Host, Labels, LoadBalancer, MtlsMode, NonUtf8,
-    OutboundPolicy, Protocol, Resource, Service, Snapshot, Upgrade, Workload,
+    OtherPorts, OutboundPolicy, Protocol, Resource, Service, Snapshot, Upgrade, Workload,
 };
 
 /// All resources of a snapshot.
@@ -49,19 +49,27 @@ fn workload(workload: &Workload) -> String {
     let mut text = format!("workload {} {} outbound {outbound}\n", workload.name, workload.identity);
     let _ = writeln!(text, "  labels {}", labels(&workload.labels));
     for port in &workload.inbound.ports {
-        let mtls = match port.mtls {
-            MtlsMode::Disable => "DISABLE",
-            MtlsMode::Permissive => "PERMISSIVE",
-            MtlsMode::Strict => "STRICT",
-        };
-        let _ = write!(text, "  inbound {} {} app {} {mtls}", port.port, protocol(port.protocol), port.app);
+        let mode = mtls(port.mtls);
+        let _ = write!(text, "  inbound {} {} app {} {mode}", port.port, protocol(port.protocol), port.app);
         let _ = writeln!(text, "{}", filters(&port.filters));
+    }
+    let others = &workload.inbound.others;
+    if *others != OtherPorts::default() {
+        let _ = writeln!(text, "  inbound others {}{}", mtls(others.mtls), filters(&others.filters));
     }
     for service in &workload.inbound.services {
         let domains = hosts(&service.domains);
         let _ = writeln!(text, "  serves {}:{} on {} as {domains}", service.host, service.port, service.target);
     }
     text
+}
+
+fn mtls(mode: MtlsMode) -> &'static str {
+    match mode {
+        MtlsMode::Disable => "DISABLE",
+        MtlsMode::Permissive => "PERMISSIVE",
+        MtlsMode::Strict => "STRICT",
+    }
 }
 
 fn labels(labels: &Labels) -> String {
@@ -109,6 +117,7 @@ fn backend(backend: &Backend) -> String {
         LoadBalancer::LeastRequest => "LEAST_REQUEST",
         LoadBalancer::RoundRobin => "ROUND_ROBIN",
         LoadBalancer::Random => "RANDOM",
+        LoadBalancer::Original => "ORIGINAL",
     };
     let connect = duration_text(backend.connect_timeout);
     let idle = backend.idle_timeout.map_or_else(|| "never".into(), duration_text);

@@ -35,7 +35,7 @@ pub enum Hosts<'a> {
 }
 
 /// A sidecar that has joined for a workload. A workload that is listed here is never spoken to in plain text again,
-/// so an entry may go only when its WorkloadEntry goes.
+/// so an entry may go only when its WorkloadEntry goes. A pod is listed only while its sidecar drains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Peer {
     /// Where its inbound side listens. `None`: it drains, or it has not said so yet; it gets no request.

@@ -5,10 +5,13 @@
 mod attached;
 mod index;
 mod keep;
+mod located;
 mod policy;
+mod selection;
 
 pub(crate) use attached::{Attached, Site, attachments};
-pub(crate) use index::{Backing, Declared, Index, Targeting, subset};
+pub(crate) use index::{Backing, Declared, Discovery, Index, Targeting, subset};
+pub(crate) use located::Located;
 pub use policy::Policy;
 pub(crate) use policy::{key, missing_key};
 
@@ -21,11 +24,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use weft_snapshot::{Labels, SpiffeId, WorkloadName};
 
+type Files = BTreeMap<Arc<str>, Arc<ParsedFile>>;
+
 /// All configuration that counts at one moment.
 #[derive(Clone, Debug)]
 pub struct World {
     mesh: Mesh,
-    files: BTreeMap<String, Arc<ParsedFile>>,
+    files: Files,
     objects: keep::Objects,
     index: Arc<Index>,
     problems: Vec<Problem>,
@@ -73,16 +78,15 @@ impl World {
     pub fn build(files: &[SourceFile], previous: &World) -> World {
         let mut parsed = BTreeMap::new();
         for file in files {
-            let hash = parse::text_hash(file);
-            let known = previous.files.get(&file.path).filter(|known| known.text_hash == hash);
-            let now = known.cloned().unwrap_or_else(|| Arc::new(parse::parse(file, hash)));
+            let known = previous.files.get(&file.path).filter(|known| known.source.is(file));
+            let now = known.cloned().unwrap_or_else(|| Arc::new(parse::parse(file)));
             parsed.insert(file.path.clone(), now);
         }
         let kept = keep::keep(&parsed, &previous.objects);
         Self::assemble(parsed, kept)
     }
 
-    fn assemble(files: BTreeMap<String, Arc<ParsedFile>>, kept: keep::Kept) -> Self {
+    fn assemble(files: Files, kept: keep::Kept) -> Self {
         let mut problems: Vec<Problem> = files.values().flat_map(|file| file.problems.iter().cloned()).collect();
         problems.extend(kept.problems);
         let mut by_age: Vec<&Any> = kept.objects.values().map(|(any, _)| any).chain(&kept.stand_ins).collect();
@@ -131,7 +135,8 @@ impl World {
     pub fn member(&self, name: &WorkloadName) -> Option<Member> {
         let entry = self.index.workloads.get(name)?;
         let identity = crate::identity::spiffe_id(&self.mesh.trust_domain, entry).ok()?;
-        Some(Member { name: name.clone(), identity, labels: crate::identity::labels(entry), uid: None })
+        let uid = entry.spec.pod.as_ref().map(|pod| pod.uid.clone());
+        Some(Member { name: name.clone(), identity, labels: crate::identity::labels(entry), uid })
     }
 
     pub fn objects(&self) -> impl Iterator<Item = ObjectState> {
@@ -142,7 +147,7 @@ impl World {
                 namespace: meta.id.namespace.clone(),
                 name: meta.id.name.clone(),
                 file: meta.age.file.to_string(),
-                line: meta.at.line,
+                line: meta.age.shown(meta.at).line,
                 version: *version,
             }
         })

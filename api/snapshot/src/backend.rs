@@ -36,6 +36,9 @@ pub enum LoadBalancer {
     LeastRequest,
     RoundRobin,
     Random,
+    /// The endpoint for which the app's connection was meant, where that is known and one of them (a headless service:
+    /// the app chose by DNS); else as `LeastRequest`.
+    Original,
 }
 
 /// `h2UpgradePolicy`.

@@ -22,4 +22,6 @@ pub use route::{
 };
 pub use service::{Answer, Protocol, Service, ServicePort};
 pub use snapshot::{Key, Resource, Snapshot, Update};
-pub use workload::{Inbound, InboundPort, InboundService, Labels, MtlsMode, OutboundPolicy, Trust, Workload};
+pub use workload::{
+    Inbound, InboundPort, InboundService, Labels, MtlsMode, OtherPorts, OutboundPolicy, Trust, Workload,
+};

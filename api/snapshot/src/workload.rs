@@ -47,6 +47,16 @@ pub struct Inbound {
     pub ports: Vec<InboundPort>,
     /// Which host and service port mean which port of the app.
     pub services: Vec<InboundService>,
+    /// What counts for the app's other ports, where interception brings connections to them.
+    pub others: OtherPorts,
+}
+
+/// Ports of the app of which nothing speaks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct OtherPorts {
+    pub mtls: MtlsMode,
+    /// Selector filters by priority.
+    pub filters: Vec<FilterKey>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

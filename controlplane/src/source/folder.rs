@@ -91,7 +91,7 @@ impl Folder {
             reason: error.to_string(),
             remedy: "make the folder; until then what was last read of it counts",
         };
-        FileSet { files, problems: vec![problem] }
+        FileSet { files, problems: vec![problem], ..FileSet::default() }
     }
 
     fn watch_only(&mut self, wanted: BTreeSet<PathBuf>) -> News {
@@ -185,7 +185,7 @@ enum News {
 }
 
 fn into_set(seen: Seen) -> FileSet {
-    FileSet { files: Arc::new(seen.files), problems: seen.problems }
+    FileSet { files: Arc::new(seen.files), problems: seen.problems, ..FileSet::default() }
 }
 
 /// The folders above, so that the folder's own making, renaming and removing are seen.

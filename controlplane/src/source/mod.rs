@@ -9,6 +9,7 @@ mod settle;
 
 pub use folder::Folder;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use weft_config::SourceFile;
 
@@ -18,6 +19,8 @@ pub struct FileSet {
     /// In path order, which is the order of age.
     pub files: Arc<Vec<SourceFile>>,
     pub problems: Vec<FileProblem>,
+    /// How far a cluster's source has come: by kind, the highest resourceVersion that it has seen. Empty for a folder.
+    pub versions: Arc<BTreeMap<String, u64>>,
 }
 
 /// A file or folder that could not be taken in as it is. What was last read of it counts on.
@@ -35,15 +38,23 @@ pub enum FileCode {
     Unreadable,
     TooLarge,
     NotWatched,
+    /// The cluster's schema would cut the field `filters` off.
+    SchemaLacksFilters,
 }
 
 impl FileCode {
+    /// True where the path names an object of a cluster, and no file.
+    pub fn is_of_cluster(self) -> bool {
+        self == Self::SchemaLacksFilters
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::FolderMissing => "FolderMissing",
             Self::Unreadable => "Unreadable",
             Self::TooLarge => "TooLarge",
             Self::NotWatched => "NotWatched",
+            Self::SchemaLacksFilters => "SchemaLacksFilters",
         }
     }
 }

@@ -48,7 +48,7 @@ fn problems(out: &mut String, report: &Report) {
 /// As `weft check` prints it.
 fn problem_text(problem: &ProblemLine) -> String {
     let ProblemLine { code, severity, file, line, column, object, field, reason, remedy } = problem;
-    let mut text = format!("{file}:{line}:{column} {code}");
+    let mut text = if *line > 0 { format!("{file}:{line}:{column} {code}") } else { code.clone() };
     if severity == "warning" {
         text += " (warning)";
     }

@@ -169,8 +169,10 @@ fn of_file(problem: &FileProblem) -> ProblemLine {
         code: problem.code.name().to_owned(),
         severity: "error".to_owned(),
         file: problem.path.clone(),
-        line: 1,
-        column: 1,
+        // Of a cluster's object, or of a file as a whole.
+        line: u32::from(!problem.code.is_of_cluster()),
+        column: u32::from(!problem.code.is_of_cluster()),
+        object: if problem.code.is_of_cluster() { problem.path.clone() } else { String::new() },
         reason: problem.reason.clone(),
         remedy: problem.remedy.to_owned(),
         ..ProblemLine::default()

@@ -45,7 +45,7 @@ spec:
 }
 
 fn set(files: &[SourceFile]) -> FileSet {
-    FileSet { files: Arc::new(files.to_vec()), problems: Vec::new() }
+    FileSet { files: Arc::new(files.to_vec()), ..FileSet::default() }
 }
 
 type Inbox = mpsc::Receiver<Result<proto::FromControlPlane, Status>>;

@@ -125,7 +125,7 @@ pub fn workload(name: &str, ports: Vec<InboundPort>) -> Workload {
         name: format!("default/{name}").parse().unwrap(),
         identity: id(name),
         labels: Labels { workload: name.to_owned(), ..Labels::default() },
-        inbound: Inbound { ports, services },
+        inbound: Inbound { ports, services, others: OtherPorts::default() },
         outbound: OutboundPolicy::AllowAny,
     }
 }

@@ -51,8 +51,12 @@ fn ports(index: &Index, object: &Arc<Object<PeerAuthentication>>, findings: &mut
     let Some(selector) = &spec.selector else { return };
     let entries = index.selected(meta.namespace(), selector);
     if entries.is_empty() {
-        let text = ("its selector selects no WorkloadEntry".to_owned(), "correct the selector");
+        let text = ("its selector selects no workload".to_owned(), "correct the selector");
         findings.warn(meta, Code::NoWorkload, &spec.place, text);
+        return;
+    }
+    // A container need not say which ports it listens on.
+    if entries.iter().any(|entry| entry.spec.pod.is_some()) {
         return;
     }
     let mut served = BTreeSet::new();

@@ -64,8 +64,8 @@ fn subsets(object: &Object<DestinationRule>, declared: &Declared, findings: &mut
             findings.warn(&object.meta, Code::Conflict, &subset.place, text);
         }
         let answers = match &declared.backing {
-            Backing::Workloads(entries) => entries.iter().any(|entry| selects(&subset.labels, &entry.spec.labels)),
             Backing::Listed(entries) => entries.iter().any(|entry| selects(&subset.labels, &entry.labels)),
+            backing => backing.workloads().any(|entry| selects(&subset.labels, &entry.spec.labels)),
         };
         if !answers {
             let reason = format!("no workload of {} has the labels of subset {}", declared.host, subset.name);
@@ -81,18 +81,17 @@ fn subsets(object: &Object<DestinationRule>, declared: &Declared, findings: &mut
 
 /// `tls.mode: DISABLE` towards a workload that takes nothing but mutual TLS.
 fn plain_to_strict(index: &Index, object: &Arc<Object<DestinationRule>>, declared: &Declared, findings: &mut Findings) {
-    let Backing::Workloads(entries) = &declared.backing else { return };
     for port in &declared.ports {
         if effective(std::slice::from_ref(object), None, port.number).tls != Some(Tls::Disable) {
             continue;
         }
-        let strict = entries.iter().find(|entry| {
+        let strict = declared.backing.workloads().find(|entry| {
             let target = workload_port(&entry.spec, port);
             target.is_some_and(|target| authentication(index, entry).mode(target) == MtlsMode::Strict)
         });
         if let Some(entry) = strict {
             let reason = format!(
-                "tls.mode DISABLE, and WorkloadEntry {} takes only mutual TLS on port {}: requests fail",
+                "tls.mode DISABLE, and workload {} takes only mutual TLS on port {}: requests fail",
                 crate::identity::name(entry),
                 port.number
             );

@@ -5,6 +5,7 @@
 use super::Findings;
 use crate::compile::workload_port;
 use crate::kind::port::{Port, Target};
+use crate::kind::service::Form;
 use crate::kind::service_entry::Endpoints;
 use crate::kind::workload_entry::Address;
 use crate::kind::{Service, ServiceEntry, WorkloadEntry};
@@ -19,6 +20,10 @@ pub(super) fn service(index: &Index, object: &Object<Service>, findings: &mut Fi
     let Ok(host) = names::service_host(&object.meta.id.name, object.meta.namespace()) else { return };
     let Some(declared) = own(index, &host, &object.meta) else { return };
     let place = &object.spec.place;
+    // In a cluster pods come and go, and an alias needs none.
+    if object.meta.age.created.is_some() || matches!(object.spec.form, Form::Alias(_)) {
+        return;
+    }
     if object.spec.selector.is_empty() {
         let text =
             ("it has no selector, so nothing answers for it".to_owned(), "add a selector, or write a ServiceEntry");

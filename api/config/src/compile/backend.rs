@@ -6,16 +6,18 @@ use crate::View;
 use crate::identity;
 use crate::kind::destination_rule::{Blocks, Idle, Tls, TrafficPolicy};
 use crate::kind::port::{Port, Target as TargetPort};
-use crate::kind::workload_entry::Address;
+use crate::kind::workload_entry::{Address, Readiness};
 use crate::kind::{DestinationRule, WorkloadEntry};
 use crate::names::{LabelSet, selects};
 use crate::object::Object;
 use crate::view::Target;
-use crate::world::{Backing, subset};
+use crate::world::{Backing, Discovery, Located, subset};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use weft_snapshot::{Backend, BackendName, Dial, Endpoint, Labels, LoadBalancer, MtlsMode, PeerTls, Upgrade};
+use weft_snapshot::{
+    Backend, BackendName, Dial, Endpoint, Labels, LoadBalancer, MtlsMode, PeerTls, Upgrade, WorkloadName,
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -30,10 +32,14 @@ pub(super) fn backend(view: &View, name: &BackendName) -> Option<(Backend, Vec<E
     };
     let blocks = effective(&target.rules, chosen.map(|subset| &subset.policy), name.port);
     let pool = blocks.pool.clone().unwrap_or_default();
+    let unwritten = match target.declared.discovery {
+        Discovery::ByName => LoadBalancer::LeastRequest,
+        Discovery::ByAddress => LoadBalancer::Original,
+    };
     let backend = Backend {
         name: name.clone(),
         namespace: target.declared.meta.namespace().to_owned(),
-        load_balancer: blocks.load_balancer.unwrap_or(LoadBalancer::LeastRequest),
+        load_balancer: blocks.load_balancer.unwrap_or(unwritten),
         connect_timeout: pool.connect_timeout.unwrap_or(CONNECT_TIMEOUT),
         idle_timeout: match pool.idle {
             Idle::Default => Some(IDLE_TIMEOUT),
@@ -83,34 +89,75 @@ impl Endpoints<'_> {
             Backing::Listed(entries) => {
                 entries.iter().filter(|entry| in_subset(entry)).filter_map(|entry| self.listed(entry)).collect()
             }
+            Backing::Located(located, entries) => {
+                let chosen = |one: &&Located| one.pod.as_ref().map_or(subset.is_none(), |pod| in_subset(&pod.spec));
+                let placed = located.iter().filter(chosen).filter_map(|one| self.located(one));
+                let entries = entries.iter().filter(|entry| in_subset(&entry.spec));
+                placed.chain(entries.filter_map(|entry| self.workload(entry))).collect()
+            }
         }
+    }
+
+    /// As an EndpointSlice places it.
+    fn located(&self, one: &Located) -> Option<Endpoint> {
+        let port = (*one.ports.get(&self.port.name)?).unwrap_or(match self.port.target {
+            TargetPort::Number(number) => number,
+            TargetPort::Name(_) => self.port.number,
+        });
+        let address = SocketAddr::new(one.address, port);
+        match &one.pod {
+            Some(pod) => self.pod(pod, address),
+            None => self.plain(Dial::Address(address), 1, Labels::default()),
+        }
+    }
+
+    /// Its sidecar takes what is sent to the pod itself, whether or not it has been heard of here.
+    fn pod(&self, pod: &Object<WorkloadEntry>, address: SocketAddr) -> Option<Endpoint> {
+        let name = identity::name(pod);
+        if !pod.spec.is_in_mesh_as_pod() {
+            return self.plain(Dial::Address(address), pod.spec.weight, identity::labels(pod));
+        }
+        if self.view.peers.get(&name).is_some_and(|peer| peer.inbound.is_none()) {
+            return None; // it drains
+        }
+        let tls = self.tls(&name, pod, address.port())?;
+        Some(Endpoint { dial: Dial::Address(address), tls, weight: pod.spec.weight, labels: identity::labels(pod) })
+    }
+
+    /// No sidecar there: none of these, where a rule insists on one.
+    fn plain(&self, dial: Dial, weight: u32, labels: Labels) -> Option<Endpoint> {
+        (self.tls != Some(Tls::Mutual)).then_some(Endpoint { dial, tls: None, weight, labels })
+    }
+
+    /// How the sidecar there is spoken to: `Some(None)` is plain text.
+    fn tls(&self, name: &WorkloadName, entry: &Object<WorkloadEntry>, port: u16) -> Option<Option<PeerTls>> {
+        let plain = match self.tls {
+            Some(Tls::Disable) => true,
+            Some(Tls::Mutual) => false,
+            None => self.target.authentication.get(name).is_some_and(|a| a.mode(port) == MtlsMode::Disable),
+        };
+        if plain {
+            return Some(None);
+        }
+        let identity = identity::spiffe_id(&self.view.trust_domain, entry).ok()?;
+        Some(Some(PeerTls { identity, sni: sni(self.name) }))
     }
 
     fn workload(&self, entry: &Object<WorkloadEntry>) -> Option<Endpoint> {
         let name = identity::name(entry);
         let port = workload_port(&entry.spec, self.port)?;
+        if let Some(facts) = &entry.spec.pod {
+            let address = facts.addresses.first().filter(|_| facts.readiness == Readiness::Ready)?;
+            return self.pod(entry, SocketAddr::new(*address, port));
+        }
         let Some(peer) = self.view.peers.get(&name) else {
-            // No sidecar there, and a rule that insists on one.
-            return (self.tls != Some(Tls::Mutual)).then(|| Endpoint {
-                dial: dial(&entry.spec, port),
-                tls: None,
-                weight: entry.spec.weight,
-                labels: identity::labels(entry),
-            });
+            return self.plain(dial(&entry.spec, port)?, entry.spec.weight, identity::labels(entry));
         };
-        let plain = match self.tls {
-            Some(Tls::Disable) => true,
-            Some(Tls::Mutual) => false,
-            None => self.target.authentication.get(&name).is_some_and(|a| a.mode(port) == MtlsMode::Disable),
-        };
-        let tls = if plain {
-            None
-        } else {
-            let identity = identity::spiffe_id(&self.view.trust_domain, entry).ok()?;
-            Some(PeerTls { identity, sni: sni(self.name) })
-        };
+        let tls = self.tls(&name, entry, port)?;
+        let inbound = peer.inbound?;
         Some(Endpoint {
-            dial: Dial::Address(peer.inbound?),
+            // It listens everywhere: what is sent to the app's own address comes to it.
+            dial: if inbound.ip().is_unspecified() { dial(&entry.spec, port)? } else { Dial::Address(inbound) },
             tls,
             weight: entry.spec.weight,
             labels: identity::labels(entry),
@@ -118,28 +165,27 @@ impl Endpoints<'_> {
     }
 
     fn listed(&self, entry: &WorkloadEntry) -> Option<Endpoint> {
-        if self.tls == Some(Tls::Mutual) {
-            return None;
-        }
         let known = identity::labelled("unknown", "unknown", &entry.labels);
         let labels = if entry.labels.is_empty() { Labels::default() } else { known };
         let port = workload_port(entry, self.port)?;
-        Some(Endpoint { dial: dial(entry, port), tls: None, weight: entry.weight, labels })
+        self.plain(dial(entry, port)?, entry.weight, labels)
     }
 }
 
-/// The workload's own map beats the service's target port.
+/// The workload's own map beats the service's target port; a pod's names its containers' ports, and not the service's.
 pub(crate) fn workload_port(entry: &WorkloadEntry, port: &Port) -> Option<u16> {
-    entry.ports.get(&port.name).copied().or(match &port.target {
+    let own = entry.ports.get(&port.name).copied().filter(|_| entry.pod.is_none());
+    own.or(match &port.target {
         TargetPort::Number(number) => Some(*number),
         TargetPort::Name(name) => entry.ports.get(name).copied(),
     })
 }
 
-fn dial(entry: &WorkloadEntry, port: u16) -> Dial {
+fn dial(entry: &WorkloadEntry, port: u16) -> Option<Dial> {
     match &entry.address {
-        Address::Ip(ip) => Dial::Address(SocketAddr::new(*ip, port)),
-        Address::Name(host) => Dial::Name { host: host.clone(), port },
+        Address::Ip(ip) => Some(Dial::Address(SocketAddr::new(*ip, port))),
+        Address::Name(host) => Some(Dial::Name { host: host.clone(), port }),
+        Address::Unknown => None,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::view::{Authentication, Guarded, OwnWorkload};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use weft_snapshot::{
-    FilterKey, Inbound, InboundPort, InboundService, MtlsMode, Protocol, SpiffeId, Workload, WorkloadName,
+    FilterKey, Inbound, InboundPort, InboundService, MtlsMode, OtherPorts, Protocol, SpiffeId, Workload, WorkloadName,
 };
 
 /// What a listener is called, which is no workload.
@@ -45,11 +45,12 @@ pub(super) fn workload(view: &View, policies: &mut Policies<'_>) -> Option<Workl
 fn inbound(own: &OwnWorkload, policies: &mut Policies<'_>) -> Inbound {
     let entry = &own.entry.spec;
     // Without an IP address the sidecar does not know where its app listens; `check` says so.
-    let Address::Ip(address) = entry.address else { return Inbound::default() };
     let mut selecting = Vec::new();
     for filter in &own.selecting {
         push(&mut selecting, policies.add(filter, None));
     }
+    let others = OtherPorts { mtls: own.authentication.mode_of_others(), filters: selecting.clone() };
+    let Address::Ip(address) = entry.address else { return Inbound { others, ..Inbound::default() } };
     let mut ports: BTreeMap<u16, InboundPort> = BTreeMap::new();
     let mut open = |port: u16, protocol: Protocol| {
         let fresh = || InboundPort {
@@ -88,7 +89,7 @@ fn inbound(own: &OwnWorkload, policies: &mut Policies<'_>) -> Inbound {
     // A Service and a ServiceEntry may declare one host; the Service comes first.
     services.sort_by(|a, b| (&a.host, a.port).cmp(&(&b.host, b.port)));
     services.dedup_by(|b, a| (&a.host, a.port) == (&b.host, b.port));
-    Inbound { ports: ports.into_values().collect(), services }
+    Inbound { ports: ports.into_values().collect(), services, others }
 }
 
 fn inbound_service(guarded: &Guarded, own: &OwnWorkload, port: u16, target: u16) -> InboundService {
@@ -124,7 +125,12 @@ impl Authentication {
     pub(crate) fn mode(&self, port: u16) -> MtlsMode {
         let of_port =
             self.workload.as_ref().and_then(|policy| policy.spec.ports.get(&port)).and_then(|(mode, _)| *mode);
+        of_port.unwrap_or_else(|| self.mode_of_others())
+    }
+
+    /// Of a port of which no policy speaks by number.
+    pub(crate) fn mode_of_others(&self) -> MtlsMode {
         let levels = [&self.workload, &self.namespace, &self.mesh];
-        of_port.or_else(|| levels.into_iter().flatten().find_map(|policy| policy.spec.mode)).unwrap_or_default()
+        levels.into_iter().flatten().find_map(|policy| policy.spec.mode).unwrap_or_default()
     }
 }

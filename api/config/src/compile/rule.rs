@@ -12,7 +12,7 @@ use crate::kind::{Side, VirtualService, retry};
 use crate::names::{self, selects};
 use crate::object::Object;
 use crate::view::{Caller, Seen};
-use crate::world::Targeting;
+use crate::world::{Discovery, Targeting};
 use std::collections::BTreeSet;
 use weft_snapshot::{
     Action, BackendName, Destination, FilterKey, Forward, Headers, Host, Match, Protocol, Rule, Service, ServicePort,
@@ -49,7 +49,12 @@ pub(super) fn service(view: &View, host: &Host, seen: &Seen, policies: &mut Poli
 /// The name of another service wins over a short form of this one.
 fn domains(view: &View, host: &Host, seen: &Seen) -> Vec<Host> {
     let addresses = seen.declared.iter().flat_map(|declared| declared.addresses.iter().cloned());
-    let all = names::domains(host, &view.caller.namespace).into_iter().chain(addresses);
+    let named = names::domains(host, &view.caller.namespace);
+    let by_address = seen.declared.as_ref().is_some_and(|declared| declared.discovery == Discovery::ByAddress);
+    // A headless service's pods have names below its own.
+    let pods = named.iter().filter(|name| by_address && name.as_str().contains('.'));
+    let pods: Vec<Host> = pods.filter_map(|name| format!("*.{name}").parse().ok()).collect();
+    let all = named.into_iter().chain(pods).chain(addresses);
     all.filter(|domain| domain == host || !view.services.contains_key(domain)).collect()
 }
 

@@ -1,12 +1,13 @@
 //! Kubernetes' own Service: a name and ports for the workloads that its selector finds.
 //!
-//! It does not know pods: in a folder the workloads are WorkloadEntries.
+//! It does not know its endpoints: in a folder the workloads are WorkloadEntries, in a cluster EndpointSlices list them.
 
 use super::port::{Port, Target, guessed_protocol, named_protocol};
 use crate::fields::{Cursor, Fields, Place};
 use crate::names::{ExportTo, LabelSet};
-use crate::object::Metadata;
+use crate::object::{Metadata, Origin};
 use crate::problem::Code;
+use weft_snapshot::Host;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Service {
@@ -14,14 +15,25 @@ pub(crate) struct Service {
     pub(crate) selector: LabelSet,
     pub(crate) ports: Vec<Port>,
     pub(crate) export_to: ExportTo,
+    /// Of its `clusterIPs`.
+    pub(crate) addresses: Vec<Host>,
+    pub(crate) form: Form,
     pub(crate) place: Place,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Form {
+    /// Its clients see one name, and one address per family.
+    Balanced,
+    /// `clusterIP: None`: DNS tells clients the endpoints' addresses, and they choose.
+    Headless,
+    /// Another name for a host.
+    Alias(Host),
 }
 
 /// What a cloud, a node or kube-proxy does with a Service; a sidecar routes by its name.
 const NOT_THE_MESH: &[&str] = &[
     "allocateLoadBalancerNodePorts",
-    "clusterIP",
-    "clusterIPs",
     "externalIPs",
     "externalTrafficPolicy",
     "healthCheckNodePort",
@@ -31,6 +43,7 @@ const NOT_THE_MESH: &[&str] = &[
     "loadBalancerClass",
     "loadBalancerIP",
     "loadBalancerSourceRanges",
+    // The endpoints' `ready` says it already.
     "publishNotReadyAddresses",
     "sessionAffinityConfig",
     "trafficDistribution",
@@ -42,8 +55,10 @@ pub(crate) fn read(fields: &mut Fields<'_>, metadata: &Metadata) -> Option<Servi
     let spec = fields.required("spec")?;
     spec.object(|fields| {
         let selector = fields.get("selector").map(|c| c.text_map()).unwrap_or_default();
-        let ports = ports(fields);
-        service_type(fields);
+        let (form, addresses) = form(fields);
+        let may_be_empty =
+            metadata.origin == Origin::Cluster || form.as_ref().is_none_or(|form| *form != Form::Balanced);
+        let ports = ports(fields, may_be_empty);
         if let Some(affinity) = fields.get("sessionAffinity")
             && !affinity.is_exactly("None")
         {
@@ -51,25 +66,45 @@ pub(crate) fn read(fields: &mut Fields<'_>, metadata: &Metadata) -> Option<Servi
                 .not_supported("session affinity is not supported by this version of Weft", "remove sessionAffinity");
         }
         fields.ignore(NOT_THE_MESH);
-        Service { selector, ports, export_to, place: spec.place() }
-    })
+        Some(Service { selector, ports, export_to, addresses, form: form?, place: spec.place() })
+    })?
 }
 
-fn service_type(fields: &mut Fields<'_>) {
-    fields.not_supported("externalName", "a Service that is another name for a host");
-    let Some(word) = fields.get("type") else { return };
-    let known = [("ClusterIP", true), ("NodePort", true), ("LoadBalancer", true), ("ExternalName", false)];
-    if word.one_of(&known) == Some(false) {
-        word.not_supported(
-            "ExternalName is not supported by this version of Weft",
-            "write a ServiceEntry with resolution DNS",
-        );
+fn form(fields: &mut Fields<'_>) -> (Option<Form>, Vec<Host>) {
+    let known = [("ClusterIP", false), ("NodePort", false), ("LoadBalancer", false), ("ExternalName", true)];
+    let is_alias = fields.get("type").and_then(|word| word.one_of(&known)).unwrap_or(false);
+    let one = fields.get("clusterIP");
+    let many = fields.list("clusterIPs");
+    let written: Vec<&str> = one.iter().chain(&many).filter_map(Cursor::scalar).collect();
+    let name = fields.get("externalName");
+    if is_alias {
+        let Some(name) = name else {
+            fields.cursor().error(Code::MissingField, "ExternalName without externalName", "add externalName");
+            return (None, Vec::new());
+        };
+        let host: Option<Host> = name.parse("write a DNS name, such as db.example.com");
+        return (host.map(Form::Alias), Vec::new());
     }
+    if let Some(name) = name {
+        name.warn(Code::NoEffect, "externalName counts for type ExternalName only", "remove it, or set the type");
+    }
+    if written.contains(&"None") {
+        return (Some(Form::Headless), Vec::new());
+    }
+    let mut addresses: Vec<Host> = Vec::new();
+    for address in written.into_iter().filter(|text| text.parse::<std::net::IpAddr>().is_ok()) {
+        if let Ok(address) = address.parse()
+            && !addresses.contains(&address)
+        {
+            addresses.push(address);
+        }
+    }
+    (Some(Form::Balanced), addresses)
 }
 
-fn ports(fields: &mut Fields<'_>) -> Vec<Port> {
+fn ports(fields: &mut Fields<'_>, may_be_empty: bool) -> Vec<Port> {
     let entries = fields.list("ports");
-    if entries.is_empty() {
+    if entries.is_empty() && !may_be_empty {
         fields.cursor().error(Code::MissingField, "a Service without ports", "add ports");
     }
     let mut ports: Vec<Port> = Vec::new();

@@ -17,7 +17,33 @@ pub(crate) struct WorkloadEntry {
     pub(crate) labels: LabelSet,
     pub(crate) weight: u32,
     pub(crate) service_account: String,
+    pub(crate) pod: Option<PodFacts>,
     pub(crate) place: Place,
+}
+
+/// What is known of a workload that is a pod.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PodFacts {
+    pub(crate) uid: String,
+    pub(crate) sidecar: Sidecar,
+    pub(crate) readiness: Readiness,
+    /// All of its own addresses, the first included; none while it has none, or where it has its node's.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// What made it, as Istio names workloads: the Deployment's name, not the pod's.
+    pub(crate) controller: String,
+}
+
+/// Whether a pod takes the mesh's TLS at its own address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Sidecar {
+    Injected,
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Readiness {
+    Ready,
+    NotReady,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -25,6 +51,8 @@ pub(crate) enum Address {
     Ip(IpAddr),
     /// A DNS name, resolved by the caller's proxy.
     Name(String),
+    /// A pod that has none yet.
+    Unknown,
 }
 
 pub(crate) fn read(fields: &mut Fields<'_>, labels: &LabelSet) -> Option<WorkloadEntry> {
@@ -52,6 +80,7 @@ pub(crate) fn endpoint(cursor: &Cursor<'_>) -> Option<WorkloadEntry> {
             labels,
             weight: weight.unwrap_or(1).max(1),
             service_account: service_account.unwrap_or_else(|| Some("default".into()))?,
+            pod: None,
             place: cursor.place(),
         })
     })?
@@ -109,7 +138,14 @@ pub(crate) fn named(host: &str, place: Place) -> WorkloadEntry {
         labels: LabelSet::new(),
         weight: 1,
         service_account: "default".into(),
+        pod: None,
         place,
+    }
+}
+
+impl WorkloadEntry {
+    pub(crate) fn is_in_mesh_as_pod(&self) -> bool {
+        self.pod.as_ref().is_some_and(|pod| pod.sidecar == Sidecar::Injected)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::kind::mesh::Mesh;
 use crate::kind::{Attachment, Filter, PeerAuthentication, Side, VirtualService, WorkloadEntry};
 use crate::names::{LabelSet, selects};
 use crate::object::{Meta, Object};
-use crate::world::{Backing, Declared, Index};
+use crate::world::{Declared, Index};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use weft_snapshot::{Host, WorkloadName};
@@ -188,13 +188,14 @@ impl Collector<'_> {
         let Some(declared) = self.index.service(host, &self.namespace).cloned() else { return };
         let rules = self.index.rules(host, Some(declared.meta.namespace()), &self.namespace);
         let mut authentications = BTreeMap::new();
-        if let Backing::Workloads(entries) = &declared.backing {
-            for entry in entries {
-                let name: WorkloadName = identity::name(entry);
-                if let Some(peer) = self.at.peers.get(&name) {
-                    self.view.peers.insert(name.clone(), *peer);
-                    authentications.insert(name, authentication(self.index, entry));
-                }
+        for entry in declared.backing.workloads() {
+            let name: WorkloadName = identity::name(entry);
+            let peer = self.at.peers.get(&name);
+            if let Some(peer) = peer {
+                self.view.peers.insert(name.clone(), *peer);
+            }
+            if peer.is_some() || entry.spec.is_in_mesh_as_pod() {
+                authentications.insert(name, authentication(self.index, entry));
             }
         }
         self.view.targets.insert(host.clone(), Target { declared, rules, authentication: authentications });

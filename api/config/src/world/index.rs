@@ -2,13 +2,16 @@
 //!
 //! It does not compile anything: it answers which objects count for whom.
 
+use super::located::{Located, Slices};
+use super::selection::Selection;
 use crate::identity;
 use crate::kind::destination_rule::Subset;
 use crate::kind::filter::{Target, TargetKind};
 use crate::kind::mesh::Mesh;
 use crate::kind::port::Port;
+use crate::kind::service::Form;
 use crate::kind::service_entry::Endpoints;
-use crate::kind::{DestinationRule, Filter, PeerAuthentication, VirtualService, WorkloadEntry};
+use crate::kind::{DestinationRule, Filter, PeerAuthentication, Service, VirtualService, WorkloadEntry};
 use crate::names::{self, ExportTo, LabelSet, selects};
 use crate::object::{Meta, Object, digest};
 use crate::parse::Any;
@@ -26,7 +29,17 @@ pub(crate) struct Declared {
     pub(crate) ports: Vec<Port>,
     pub(crate) export_to: ExportTo,
     pub(crate) addresses: Vec<Host>,
+    pub(crate) discovery: Discovery,
     pub(crate) backing: Backing,
+}
+
+/// Who chooses among the endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Discovery {
+    /// The mesh.
+    ByName,
+    /// The app, to which DNS has told their addresses (a headless service); each may have a name below the service's.
+    ByAddress,
 }
 
 /// What answers for a service.
@@ -35,6 +48,20 @@ pub(crate) enum Backing {
     /// In the order of their names.
     Workloads(Vec<Arc<Object<WorkloadEntry>>>),
     Listed(Vec<WorkloadEntry>),
+    /// What the cluster's EndpointSlices list, and WorkloadEntries that the Service selects.
+    Located(Vec<Located>, Vec<Arc<Object<WorkloadEntry>>>),
+}
+
+impl Backing {
+    /// Workloads of which it is known who they are.
+    pub(crate) fn workloads(&self) -> impl Iterator<Item = &Arc<Object<WorkloadEntry>>> {
+        let (entries, located): (&[_], &[Located]) = match self {
+            Self::Workloads(entries) => (entries, &[]),
+            Self::Located(located, entries) => (entries, located),
+            Self::Listed(_) => (&[], &[]),
+        };
+        entries.iter().chain(located.iter().filter_map(|one| one.pod.as_ref()))
+    }
 }
 
 impl std::hash::Hash for Declared {
@@ -50,6 +77,17 @@ pub(crate) struct Targeting {
     pub(crate) target: Target,
 }
 
+/// What a declaration is made of beside its host.
+struct Declaration {
+    ports: Vec<Port>,
+    export_to: ExportTo,
+    addresses: Vec<Host>,
+    discovery: Discovery,
+    backing: Backing,
+    /// That answer for it without being sent requests now: not ready yet, or no more.
+    members: Vec<WorkloadName>,
+}
+
 pub(crate) type RulesByHost = HashMap<Host, Vec<Arc<Object<DestinationRule>>>>;
 
 #[derive(Debug, Default)]
@@ -59,6 +97,8 @@ pub(crate) struct Index {
     pub(crate) services: BTreeMap<Host, Vec<Arc<Declared>>>,
     /// The host for which an address stands.
     pub(crate) addresses: HashMap<Host, Host>,
+    /// The host for which another is a mere name (ExternalName).
+    pub(crate) aliases: HashMap<Host, Host>,
     /// By host as written, wildcards too; by age.
     pub(crate) virtual_services: BTreeMap<Host, Vec<Arc<Object<VirtualService>>>>,
     /// By namespace, then host as written; by age.
@@ -83,14 +123,20 @@ impl Index {
     pub(crate) fn new(objects: &[&Any], mesh: &Mesh) -> Self {
         let mut index = Self { root_namespace: mesh.root_namespace.clone(), ..Self::default() };
         for any in objects {
-            if let Any::WorkloadEntry(entry) = any {
-                index.workloads.insert(identity::name(entry), entry.clone());
+            // A pod's name is its identity; a WorkloadEntry of that name does not take its place.
+            match any {
+                Any::Pod(entry) => drop(index.workloads.insert(identity::name(entry), entry.clone())),
+                Any::WorkloadEntry(entry) => {
+                    index.workloads.entry(identity::name(entry)).or_insert_with(|| entry.clone());
+                }
+                _ => {}
             }
         }
-        let workloads: Vec<_> = index.workloads.values().cloned().collect();
-        let selection = Selection::new(workloads.iter());
+        let workloads = index.workloads.clone();
+        let selection = Selection::new(workloads.values());
+        let slices = Slices::new(objects, &workloads);
         for any in objects {
-            index.add(any, &selection);
+            index.add(any, &selection, &slices);
         }
         for services in index.services.values_mut() {
             // Stable: by age within each.
@@ -105,20 +151,10 @@ impl Index {
         index
     }
 
-    fn add(&mut self, any: &Any, selection: &Selection<'_>) {
+    fn add(&mut self, any: &Any, selection: &Selection<'_>, slices: &Slices<'_>) {
         match any {
-            Any::Mesh(_) | Any::WorkloadEntry(_) => {}
-            Any::Service(service) => {
-                let Ok(host) = names::service_host(&service.meta.id.name, service.meta.namespace()) else { return };
-                let spec = &service.spec;
-                let chosen = if spec.selector.is_empty() {
-                    Vec::new()
-                } else {
-                    selection.matching(service.meta.namespace(), &spec.selector)
-                };
-                let exported = (spec.ports.clone(), spec.export_to.clone());
-                self.declare(host, &service.meta, exported, (Vec::new(), Backing::Workloads(chosen)));
-            }
+            Any::Mesh(_) | Any::WorkloadEntry(_) | Any::Pod(_) | Any::EndpointSlice(_) => {}
+            Any::Service(service) => self.add_service(service, selection, slices),
             Any::ServiceEntry(entry) => self.add_entry(entry, selection),
             Any::VirtualService(object) => {
                 for (host, _) in &object.spec.hosts {
@@ -136,6 +172,42 @@ impl Index {
         }
     }
 
+    fn add_service(&mut self, service: &Object<Service>, selection: &Selection<'_>, slices: &Slices<'_>) {
+        let (spec, namespace) = (&service.spec, service.meta.namespace());
+        let Ok(host) = names::service_host(&service.meta.id.name, namespace) else { return };
+        if let Form::Alias(target) = &spec.form {
+            self.aliases.insert(host.clone(), target.clone());
+        }
+        let selected =
+            if spec.selector.is_empty() { Vec::new() } else { selection.matching(namespace, &spec.selector) };
+        let mut members: Vec<WorkloadName> = selected.iter().map(|entry| identity::name(entry)).collect();
+        // Pods are endpoints where an EndpointSlice says so, and never because of their labels.
+        let entries: Vec<_> = selected.into_iter().filter(|entry| entry.spec.pod.is_none()).collect();
+        let first = spec.addresses.first().map(Host::as_str);
+        let backing = match (&spec.form, slices.of(namespace, &service.meta.id.name)) {
+            (Form::Alias(target), _) => {
+                Backing::Listed(vec![crate::kind::workload_entry::named(target.as_str(), spec.place.clone())])
+            }
+            (_, Some(slices)) => {
+                members.extend(slices.pods());
+                members.sort();
+                members.dedup();
+                Backing::Located(slices.located(first), entries)
+            }
+            (_, None) => Backing::Workloads(entries),
+        };
+        let headless = spec.form == Form::Headless;
+        let declaration = Declaration {
+            ports: spec.ports.clone(),
+            export_to: spec.export_to.clone(),
+            addresses: spec.addresses.clone(),
+            discovery: if headless { Discovery::ByAddress } else { Discovery::ByName },
+            backing,
+            members,
+        };
+        self.declare(host, &service.meta, declaration);
+    }
+
     fn add_entry(&mut self, entry: &Object<crate::kind::ServiceEntry>, selection: &Selection<'_>) {
         let spec = &entry.spec;
         for (host, place) in &spec.hosts {
@@ -148,30 +220,37 @@ impl Index {
                     Backing::Listed(vec![crate::kind::workload_entry::named(host.as_str(), place.clone())])
                 }
             };
-            // Several hosts share no address: which of them would it mean?
-            let addresses = if spec.hosts.len() == 1 { spec.addresses.clone() } else { Vec::new() };
-            let exported = (spec.ports.clone(), spec.export_to.clone());
-            self.declare(host.clone(), &entry.meta, exported, (addresses, backing));
+            let declaration = Declaration {
+                ports: spec.ports.clone(),
+                export_to: spec.export_to.clone(),
+                // Several hosts share no address: which of them would it mean?
+                addresses: if spec.hosts.len() == 1 { spec.addresses.clone() } else { Vec::new() },
+                discovery: Discovery::ByName,
+                members: backing.workloads().map(|entry| identity::name(entry)).collect(),
+                backing,
+            };
+            self.declare(host.clone(), &entry.meta, declaration);
         }
     }
 
-    fn declare(
-        &mut self,
-        host: Host,
-        meta: &Meta,
-        (ports, export_to): (Vec<Port>, ExportTo),
-        (addresses, backing): (Vec<Host>, Backing),
-    ) {
+    fn declare(&mut self, host: Host, meta: &Meta, declaration: Declaration) {
+        let Declaration { ports, export_to, addresses, discovery, backing, members } = declaration;
         // An address means one host: the oldest that claims it.
         let mut claimed =
             |address: &Host| *self.addresses.entry(address.clone()).or_insert_with(|| host.clone()) == host;
         let addresses: Vec<Host> = addresses.into_iter().filter(|address| claimed(address)).collect();
-        let hash = digest(&(&host, &meta.id, &ports, &addresses, &backing));
-        let declared = Arc::new(Declared { hash, host, meta: meta.clone(), ports, export_to, addresses, backing });
-        if let Backing::Workloads(entries) = &declared.backing {
-            for entry in entries {
-                self.memberships.entry(identity::name(entry)).or_default().push(declared.clone());
+        if let (Discovery::ByAddress, Backing::Located(located, _)) = (discovery, &backing) {
+            // They come and go, and are no names of the service: an app's connection leads to one of them.
+            let own = located.iter().filter_map(|one| one.address.to_string().parse::<Host>().ok());
+            for address in own {
+                claimed(&address);
             }
+        }
+        let hash = digest(&(&host, &meta.id, &ports, &addresses, discovery, &backing));
+        let declared =
+            Arc::new(Declared { hash, host, meta: meta.clone(), ports, export_to, addresses, discovery, backing });
+        for name in members {
+            self.memberships.entry(name).or_default().push(declared.clone());
         }
         self.services.entry(declared.host.clone()).or_default().push(declared);
     }
@@ -193,7 +272,25 @@ impl Index {
     }
 
     /// The service of this host that callers of a namespace see: a Kubernetes Service, then their own, then the oldest.
+    /// What is only another name is the service that it means, where the mesh has that.
     pub(crate) fn service(&self, host: &Host, caller: &str) -> Option<&Arc<Declared>> {
+        let meant = self.aliased(host).and_then(|target| self.declared(target, caller));
+        meant.or_else(|| self.declared(host, caller))
+    }
+
+    /// The host at the end of a chain of names.
+    fn aliased(&self, host: &Host) -> Option<&Host> {
+        let mut target = self.aliases.get(host)?;
+        for _ in 0..ALIASES_MAX {
+            match self.aliases.get(target) {
+                Some(next) => target = next,
+                None => return Some(target),
+            }
+        }
+        None
+    }
+
+    fn declared(&self, host: &Host, caller: &str) -> Option<&Arc<Declared>> {
         let visible = || self.services.get(host).into_iter().flatten().filter(|d| d.export_to.admits(caller));
         let first = visible().next()?;
         if first.meta.id.kind == crate::object::Kind::Service {
@@ -215,7 +312,19 @@ impl Index {
     pub(crate) fn resolve(&self, asked: &Host, caller: &str) -> Option<Host> {
         let known = |host: &Host| self.is_known(host, caller);
         let exact = [Some(asked.clone()), names::expand(asked, caller), self.addresses.get(asked).cloned()];
-        exact.into_iter().flatten().find(known).or_else(|| names::wildcards(asked).into_iter().find(known))
+        let meant = exact.into_iter().flatten().find(known).or_else(|| self.headless(asked, caller));
+        let meant = meant.or_else(|| names::wildcards(asked).into_iter().find(known))?;
+        // Routes of the other name count where there are any.
+        let target = self.aliased(&meant).filter(|_| self.virtual_service(&meant, caller).is_none());
+        Some(target.filter(|target| known(target)).cloned().unwrap_or(meant))
+    }
+
+    /// The headless service to which `pod-0.SERVICE`, with or without what follows, belongs.
+    fn headless(&self, asked: &Host, caller: &str) -> Option<Host> {
+        let (_, parent) = asked.as_str().split_once('.')?;
+        let parent: Host = parent.parse().ok()?;
+        let by_address = |host: &Host| self.service(host, caller).is_some_and(|d| d.discovery == Discovery::ByAddress);
+        [Some(parent.clone()), names::expand(&parent, caller)].into_iter().flatten().find(by_address)
     }
 
     /// True where a service or a VirtualService speaks of just this host.
@@ -286,41 +395,4 @@ pub(crate) fn subset<'a>(rules: &'a [Arc<Object<DestinationRule>>], name: &str) 
     rules.iter().flat_map(|rule| &rule.spec.subsets).find(|subset| subset.name == name)
 }
 
-/// Workloads by label, so that a selector looks at few of them.
-struct Selection<'a> {
-    /// By namespace, key and value.
-    by_label: HashMap<(&'a str, &'a str, &'a str), Entries<'a>>,
-    by_namespace: HashMap<&'a str, Entries<'a>>,
-}
-
-type Entries<'a> = Vec<&'a Arc<Object<WorkloadEntry>>>;
-
-impl<'a> Selection<'a> {
-    fn new(entries: impl Iterator<Item = &'a Arc<Object<WorkloadEntry>>>) -> Self {
-        let mut selection = Self { by_label: HashMap::new(), by_namespace: HashMap::new() };
-        for entry in entries {
-            let namespace = entry.meta.namespace();
-            selection.by_namespace.entry(namespace).or_default().push(entry);
-            for (key, value) in &entry.spec.labels {
-                selection.by_label.entry((namespace, key, value)).or_default().push(entry);
-            }
-        }
-        selection
-    }
-
-    fn labelled<'s>(
-        &'s self,
-        namespace: &'s str,
-        key: &'s str,
-        value: &'s str,
-    ) -> &'s [&'s Arc<Object<WorkloadEntry>>] {
-        self.by_label.get(&(namespace, key, value)).map_or(&[][..], Vec::as_slice)
-    }
-
-    fn matching(&self, namespace: &str, selector: &LabelSet) -> Vec<Arc<Object<WorkloadEntry>>> {
-        let all = self.by_namespace.get(namespace).map_or(&[][..], Vec::as_slice);
-        let by_label = selector.iter().map(|(key, value)| self.labelled(namespace, key, value));
-        let fewest = by_label.min_by_key(|entries| entries.len()).unwrap_or(all);
-        fewest.iter().filter(|entry| selects(selector, &entry.spec.labels)).map(|entry| (*entry).clone()).collect()
-    }
-}
+const ALIASES_MAX: usize = 8;

@@ -4,10 +4,9 @@
 
 use super::ObjectVersion;
 use crate::object::{Kind, ObjectId};
-use crate::parse::{Any, Integrity, ParsedFile};
+use crate::parse::{Any, Integrity};
 use crate::problem::{Code, Problem, Severity};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 pub(super) type Objects = BTreeMap<ObjectId, (Any, ObjectVersion)>;
 
@@ -20,7 +19,7 @@ pub(super) struct Kept {
 }
 
 /// Files in path order, so that the first of two equal names is the older one.
-pub(super) fn keep(files: &BTreeMap<String, Arc<ParsedFile>>, previous: &Objects) -> Kept {
+pub(super) fn keep(files: &super::Files, previous: &Objects) -> Kept {
     let mut kept = Kept::default();
     for file in files.values() {
         for any in &file.good {

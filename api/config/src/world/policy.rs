@@ -73,6 +73,7 @@ pub(super) fn attached(index: &Index) -> BTreeMap<FilterKey, Policy> {
 
 fn policy(key: FilterKey, filter: &Object<Filter>, config: Option<&str>) -> Policy {
     let spec = &filter.spec;
+    let at = filter.meta.age.shown(spec.place.at);
     Policy {
         key,
         filter: filter.meta.origin(),
@@ -84,7 +85,7 @@ fn policy(key: FilterKey, filter: &Object<Filter>, config: Option<&str>) -> Poli
         deadline: spec.deadline,
         memory_max: spec.memory_max,
         file: filter.meta.age.file.to_string(),
-        line: spec.place.at.line,
-        column: spec.place.at.column,
+        line: at.line,
+        column: at.column,
     }
 }

@@ -6,7 +6,7 @@ use proto::endpoint::Dial as DialKind;
 use std::time::Duration;
 use weft_snapshot::{Backend, Dial, Endpoint, PeerTls, PoolLimits};
 
-words!(LoadBalancer, "LoadBalancer": LeastRequest, RoundRobin, Random);
+words!(LoadBalancer, "LoadBalancer": LeastRequest, RoundRobin, Random, Original);
 words!(Upgrade, "Upgrade": Keep, Http2);
 
 impl From<&Backend> for proto::Backend {

@@ -67,11 +67,16 @@ fn trust() -> impl Strategy<Value = Trust> {
 
 fn workload() -> impl Strategy<Value = Workload> {
     let modes = vec![MtlsMode::Disable, MtlsMode::Permissive, MtlsMode::Strict];
-    let port = (any::<u16>(), address(), protocol(), prop::sample::select(modes), filters())
+    let port = (any::<u16>(), address(), protocol(), prop::sample::select(modes.clone()), filters())
         .prop_map(|(port, app, protocol, mtls, filters)| InboundPort { port, app, protocol, mtls, filters });
     let service = (host(), any::<u16>(), any::<u16>(), vec(host(), 0..3))
         .prop_map(|(host, port, target, domains)| InboundService { host, port, target, domains });
-    let inbound = (vec(port, 0..3), vec(service, 0..3)).prop_map(|(ports, services)| Inbound { ports, services });
+    let others = (prop::sample::select(modes), filters()).prop_map(|(mtls, filters)| OtherPorts { mtls, filters });
+    let inbound = (vec(port, 0..3), vec(service, 0..3), others).prop_map(|(ports, services, others)| Inbound {
+        ports,
+        services,
+        others,
+    });
     let outbound = prop::sample::select(vec![OutboundPolicy::AllowAny, OutboundPolicy::RegistryOnly]);
     ("[a-z]{1,5}/[a-z]{1,5}", identity(), labels(), inbound, outbound).prop_map(
         |(name, identity, labels, inbound, outbound)| Workload {
@@ -85,7 +90,8 @@ fn workload() -> impl Strategy<Value = Workload> {
 }
 
 fn backend() -> impl Strategy<Value = Backend> {
-    let balancers = vec![LoadBalancer::LeastRequest, LoadBalancer::RoundRobin, LoadBalancer::Random];
+    let balancers =
+        vec![LoadBalancer::LeastRequest, LoadBalancer::RoundRobin, LoadBalancer::Random, LoadBalancer::Original];
     let limits = vec(of(any::<u32>()), 5).prop_map(|limits| PoolLimits {
         connections_max: limits[0],
         pending_requests_max: limits[1],

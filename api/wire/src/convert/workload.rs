@@ -2,7 +2,7 @@
 
 use super::{address, filters_from, filters_to, parse, parse_all, port, required, texts, words};
 use crate::{DecodeError, proto};
-use weft_snapshot::{Inbound, InboundPort, InboundService, Labels, Trust, Workload};
+use weft_snapshot::{Inbound, InboundPort, InboundService, Labels, OtherPorts, Trust, Workload};
 
 words!(Protocol, "Protocol": Http, Http2, Tcp, Detect);
 words!(MtlsMode, "MtlsMode": Disable, Permissive, Strict);
@@ -43,6 +43,8 @@ impl From<&Workload> for proto::Workload {
             inbound_ports: super::all_to(&workload.inbound.ports),
             inbound_services: super::all_to(&workload.inbound.services),
             outbound: proto::OutboundPolicy::from(workload.outbound).into(),
+            other_mtls: proto::MtlsMode::from(workload.inbound.others.mtls).into(),
+            other_filters: filters_to(&workload.inbound.others.filters),
         }
     }
 }
@@ -58,6 +60,10 @@ impl TryFrom<proto::Workload> for Workload {
             inbound: Inbound {
                 ports: super::all_from(workload.inbound_ports)?,
                 services: super::all_from(workload.inbound_services)?,
+                others: OtherPorts {
+                    mtls: proto::MtlsMode::read(workload.other_mtls)?,
+                    filters: filters_from(workload.other_filters),
+                },
             },
             outbound: proto::OutboundPolicy::read(workload.outbound)?,
         })

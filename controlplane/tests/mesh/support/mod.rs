@@ -64,7 +64,7 @@ impl Mesh {
         let any = "127.0.0.1:0".parse().unwrap();
         let day = Duration::from_secs(24 * 3600);
         Options {
-            folder: self.folder(),
+            origin: weft_controlplane::Origin { folder: Some(self.folder()), kubernetes: false },
             listen: any,
             status: any,
             state: Some(self.state()),

@@ -1,0 +1,92 @@
+//! What the EndpointSlices of a cluster say of a Service: where it is answered, and by which pod.
+//!
+//! It does not know the Service.
+
+use crate::kind::endpoint_slice::Taking;
+use crate::kind::{EndpointSlice, WorkloadEntry};
+use crate::object::Object;
+use crate::parse::Any;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use weft_snapshot::WorkloadName;
+
+/// One place that takes requests for a Service.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Located {
+    pub(crate) address: IpAddr,
+    /// By the name of the Service's port.
+    pub(crate) ports: Arc<BTreeMap<String, Option<u16>>>,
+    /// `None`: something outside the cluster, or a node.
+    pub(crate) pod: Option<Arc<Object<WorkloadEntry>>>,
+}
+
+/// All EndpointSlices, by namespace and Service.
+pub(super) struct Slices<'a> {
+    by_service: HashMap<(&'a str, &'a str), Vec<&'a EndpointSlice>>,
+    workloads: &'a Workloads,
+    /// Pods at addresses of their own.
+    by_address: HashMap<IpAddr, &'a Arc<Object<WorkloadEntry>>>,
+}
+
+pub(super) type Workloads = BTreeMap<WorkloadName, Arc<Object<WorkloadEntry>>>;
+
+/// Those of one Service.
+pub(super) struct OfService<'s> {
+    slices: &'s [&'s EndpointSlice],
+    all: &'s Slices<'s>,
+}
+
+impl<'a> Slices<'a> {
+    pub(super) fn new(objects: &[&'a Any], workloads: &'a Workloads) -> Self {
+        let mut by_service: HashMap<_, Vec<_>> = HashMap::new();
+        for any in objects {
+            if let Any::EndpointSlice(slice) = any {
+                let key = (slice.meta.namespace(), slice.spec.service.as_str());
+                by_service.entry(key).or_default().push(&slice.spec);
+            }
+        }
+        let own = |entry: &'a Arc<Object<WorkloadEntry>>| {
+            let addresses = entry.spec.pod.iter().flat_map(|pod| &pod.addresses);
+            addresses.map(move |address| (*address, entry))
+        };
+        let by_address = workloads.values().flat_map(own).collect();
+        Self { by_service, workloads, by_address }
+    }
+
+    /// `None`: there are none, which is not the same as empty ones.
+    pub(super) fn of<'s>(&'s self, namespace: &'s str, service: &'s str) -> Option<OfService<'s>> {
+        let slices = self.by_service.get(&(namespace, service))?;
+        Some(OfService { slices, all: self })
+    }
+}
+
+impl OfService<'_> {
+    /// Where new requests may go: of one family, the Service's first, or an endpoint of both would count twice.
+    pub(super) fn located(&self, service_address: Option<&str>) -> Vec<Located> {
+        let first: Option<IpAddr> = service_address.and_then(|address| address.parse().ok());
+        let all = || self.slices.iter().flat_map(|slice| slice.endpoints.iter().map(|one| (one, &slice.ports)));
+        let wanted = first.or_else(|| all().map(|(one, _)| one.address).min());
+        let has = |v4: bool| all().any(|(one, _)| one.address.is_ipv4() == v4);
+        let v4 =
+            wanted.is_none_or(|address| if has(address.is_ipv4()) { address.is_ipv4() } else { !address.is_ipv4() });
+        let taking = all().filter(|(one, _)| one.taking == Taking::Requests && one.address.is_ipv4() == v4);
+        let mut located: Vec<Located> = taking
+            .map(|(one, ports)| {
+                let named = one.pod.as_ref().and_then(|name| self.all.workloads.get(name));
+                let pod = named.or_else(|| self.all.by_address.get(&one.address).copied());
+                Located { address: one.address, ports: ports.clone(), pod: pod.cloned() }
+            })
+            .collect();
+        // An endpoint that moves from one slice to another is in both for a while.
+        located.sort_by(|a, b| (a.address, &a.ports).cmp(&(b.address, &b.ports)));
+        located.dedup_by(|a, b| (a.address, &a.ports) == (b.address, &b.ports));
+        located
+    }
+
+    /// Every pod that answers for it, now, soon or no more.
+    pub(super) fn pods(&self) -> impl Iterator<Item = WorkloadName> {
+        let endpoints = self.slices.iter().flat_map(|slice| &slice.endpoints);
+        endpoints.filter_map(|one| one.pod.clone()).filter(|name| self.all.workloads.contains_key(name))
+    }
+}

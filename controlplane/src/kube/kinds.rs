@@ -1,0 +1,240 @@
+//! Which kinds of the cluster are watched, and how each comes to its watch.
+//!
+//! Kinds that a CustomResourceDefinition brings are waited for: their definition may come later, go, or change. It does
+//! not know what the objects mean.
+
+use super::trim::{seen, seen_name, seen_pod, trim_pod};
+use super::watch::{Change, Changes, events, follow};
+use futures_util::StreamExt;
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, CustomResourceDefinitionVersion,
+};
+use kube::api::{Api, ApiResource, DynamicObject, PartialObjectMeta};
+use kube::core::GroupVersionKind;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::reflector::{self, Store};
+use kube::runtime::watcher;
+use kube::{Client, ResourceExt};
+use tokio::task::JoinHandle;
+
+/// A kind that a CustomResourceDefinition brings.
+pub(super) struct Custom {
+    group: &'static str,
+    pub(super) kind: &'static str,
+    plural: &'static str,
+    /// The best first.
+    versions: &'static [&'static str],
+    part: Part,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Whole,
+    /// Not supported: that there is one is all that has to be known.
+    Name,
+}
+
+const fn custom(group: &'static str, kind: &'static str, plural: &'static str, part: Part) -> Custom {
+    Custom { group, kind, plural, versions: &["v1", "v1beta1", "v1alpha3", "v1alpha1"], part }
+}
+
+pub(super) const CUSTOM: &[Custom] = &[
+    custom("networking.istio.io", "VirtualService", "virtualservices", Part::Whole),
+    custom("networking.istio.io", "DestinationRule", "destinationrules", Part::Whole),
+    custom("networking.istio.io", "ServiceEntry", "serviceentries", Part::Whole),
+    custom("networking.istio.io", "WorkloadEntry", "workloadentries", Part::Whole),
+    custom("security.istio.io", "PeerAuthentication", "peerauthentications", Part::Whole),
+    custom("weft.dev", "Filter", "filters", Part::Whole),
+    custom("weft.dev", "Mesh", "meshes", Part::Whole),
+    custom("security.istio.io", "AuthorizationPolicy", "authorizationpolicies", Part::Name),
+    custom("security.istio.io", "RequestAuthentication", "requestauthentications", Part::Name),
+    custom("networking.istio.io", "Gateway", "gateways", Part::Name),
+    custom("networking.istio.io", "Sidecar", "sidecars", Part::Name),
+    custom("extensions.istio.io", "WasmPlugin", "wasmplugins", Part::Name),
+];
+
+/// Kubernetes' own, as `source` reads them.
+const SERVICE: &str = "Service";
+const SLICE: &str = "EndpointSlice";
+const POD: &str = "Pod";
+
+/// Every kind that has to have been listed before anything counts.
+pub(super) fn all() -> impl Iterator<Item = &'static str> {
+    [SERVICE, SLICE, POD].into_iter().chain(CUSTOM.iter().map(|custom| custom.kind))
+}
+
+impl Custom {
+    fn definition(&self) -> String {
+        format!("{}.{}", self.plural, self.group)
+    }
+
+    pub(super) fn resource(&self, version: &str) -> ApiResource {
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(self.group, version, self.kind), self.plural)
+    }
+}
+
+/// Starts all watches. The stores are those of whoever else asks for pods and namespaces.
+pub(super) fn watch_all(client: &Client, changes: &Changes) -> (Store<Pod>, Store<Namespace>, Vec<JoinHandle<()>>) {
+    let (pods, pod_writer) = reflector::store();
+    let (namespaces, namespace_writer) = reflector::store();
+    let all = events(Api::<Pod>::all(client.clone()), watcher::Config::default());
+    let all = all.modify(trim_pod).reflect(pod_writer);
+    let mut tasks = vec![tokio::spawn(follow(all, POD, seen_pod, changes.clone()))];
+    tasks.push(tokio::spawn(watch_namespaces(client.clone(), namespace_writer)));
+    for (kind, group, version, plural) in
+        [(SERVICE, "", "v1", "services"), (SLICE, "discovery.k8s.io", "v1", "endpointslices")]
+    {
+        let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
+        let api = Api::<DynamicObject>::all_with(client.clone(), &resource);
+        let selection = watcher::Config::default();
+        tasks.push(tokio::spawn(follow(
+            events(api, selection),
+            kind,
+            whole(kind, resource.api_version),
+            changes.clone(),
+        )));
+    }
+    tasks.extend(CUSTOM.iter().map(|custom| tokio::spawn(watch_custom(client.clone(), custom, changes.clone()))));
+    (pods, namespaces, tasks)
+}
+
+fn whole(kind: &'static str, api_version: String) -> impl Fn(&DynamicObject) -> Option<super::trim::Seen> {
+    move |object| Some(seen(kind, &api_version, object))
+}
+
+async fn watch_namespaces(client: Client, writer: reflector::store::Writer<Namespace>) {
+    let bare = |namespace: &mut Namespace| {
+        namespace.managed_fields_mut().clear();
+        namespace.spec = None;
+    };
+    let all = events(Api::<Namespace>::all(client), watcher::Config::default()).modify(bare).reflect(writer);
+    let mut all = std::pin::pin!(all.default_backoff());
+    while let Some(event) = all.next().await {
+        if let Err(error) = event {
+            tracing::warn!(kind = "Namespace", %error, "watch broke; what is known counts on, and it is tried again");
+        }
+    }
+}
+
+/// Follows the definition, and the objects while there is one.
+async fn watch_custom(client: Client, custom: &'static Custom, changes: Changes) {
+    let selection = watcher::Config::default().fields(&format!("metadata.name={}", custom.definition()));
+    let definitions = events(Api::<CustomResourceDefinition>::all(client.clone()), selection);
+    let mut definitions = std::pin::pin!(definitions.default_backoff());
+    let mut following = Following::default();
+    while let Some(event) = definitions.next().await {
+        let definition = match event {
+            Ok(watcher::Event::Init) => {
+                following.listed = None;
+                continue;
+            }
+            Ok(watcher::Event::InitApply(definition)) => {
+                following.listed = Some(Box::new(definition));
+                continue;
+            }
+            Ok(watcher::Event::InitDone) => following.listed.take(),
+            Ok(watcher::Event::Apply(definition)) => Some(Box::new(definition)),
+            Ok(watcher::Event::Delete(_)) => None,
+            Err(error) => {
+                tracing::warn!(kind = custom.kind, %error, "watch of the definition broke; it is tried again");
+                continue;
+            }
+        };
+        if !following.turn(&client, custom, definition.as_deref(), &changes).await {
+            return;
+        }
+    }
+}
+
+/// What is being followed of one kind.
+#[derive(Default)]
+struct Following {
+    listed: Option<Box<CustomResourceDefinition>>,
+    version: Option<&'static str>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}
+
+impl Following {
+    /// False where nobody listens any more.
+    async fn turn(
+        &mut self,
+        client: &Client,
+        custom: &'static Custom,
+        definition: Option<&CustomResourceDefinition>,
+        changes: &Changes,
+    ) -> bool {
+        let version = definition.and_then(|definition| served(definition, custom));
+        if let Some((_, filters)) = version
+            && changes.send(Change::Schema { kind: custom.kind, filters }).await.is_err()
+        {
+            return false;
+        }
+        let version = version.map(|(version, _)| version);
+        if version == self.version && (version.is_some() || self.task.is_some()) {
+            return true;
+        }
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+        self.version = version;
+        let Some(version) = version else {
+            tracing::info!(kind = custom.kind, "the cluster has no such kind yet; it is waited for");
+            return changes.send(Change::Listed { kind: custom.kind, all: Vec::new() }).await.is_ok();
+        };
+        self.task = Some(tokio::spawn(watch_objects(client.clone(), custom, version, changes.clone())));
+        true
+    }
+}
+
+async fn watch_objects(client: Client, custom: &'static Custom, version: &'static str, changes: Changes) {
+    let resource = custom.resource(version);
+    let (kind, api_version) = (custom.kind, resource.api_version.clone());
+    let selection = watcher::Config::default();
+    match custom.part {
+        Part::Whole => {
+            let api = Api::<DynamicObject>::all_with(client, &resource);
+            follow(events(api, selection), kind, whole(kind, api_version), changes).await;
+        }
+        Part::Name => {
+            let api = Api::<PartialObjectMeta<DynamicObject>>::all_with(client, &resource);
+            let name =
+                |object: &PartialObjectMeta<DynamicObject>| Some(seen_name(kind, &api_version, &object.metadata));
+            follow(events(api, selection), kind, name, changes).await;
+        }
+    }
+}
+
+/// The version to read, where the definition is established, and whether its schema keeps the field `filters`.
+fn served(definition: &CustomResourceDefinition, custom: &Custom) -> Option<(&'static str, bool)> {
+    let conditions = definition.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let established =
+        |c: &k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinitionCondition| {
+            c.type_ == "Established" && c.status == "True"
+        };
+    if !conditions.is_some_and(|conditions| conditions.iter().any(established)) {
+        return None;
+    }
+    let version =
+        |wanted: &&str| definition.spec.versions.iter().find(|version| version.served && version.name == **wanted);
+    let name = custom.versions.iter().find(|wanted| version(wanted).is_some())?;
+    version(name).map(|version| (*name, keeps_filters(version)))
+}
+
+/// Whether `spec.filters` survives a write.
+fn keeps_filters(version: &CustomResourceDefinitionVersion) -> bool {
+    let Some(schema) = version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref()) else {
+        return false;
+    };
+    let Some(spec) = schema.properties.as_ref().and_then(|properties| properties.get("spec")) else { return false };
+    let free = [schema, spec].iter().any(|level| level.x_kubernetes_preserve_unknown_fields == Some(true));
+    free || spec.properties.as_ref().is_some_and(|properties| properties.contains_key("filters"))
+}

@@ -1,0 +1,80 @@
+//! The control plane in a Kubernetes cluster. The only module that sees kube.
+//!
+//! ```text
+//! watches ─ trimmed ─▶ source ─ FileSet ─▶ world (as a folder's)        identity, root, webhook: who asks the control plane
+//! ```
+//! It does not know what the objects mean: they go to weft-config as texts.
+
+mod client;
+mod kinds;
+mod source;
+mod trim;
+mod watch;
+
+pub(crate) use client::ClientError;
+pub(crate) use source::ClusterSource;
+
+use crate::ca::Authority;
+use crate::status::Metrics;
+use crate::world::{Event, WorldCell};
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::Client;
+use kube::runtime::reflector::Store;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// What all parts that work with the cluster share.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    pub(crate) client: Client,
+    /// Trimmed: see `trim`.
+    pub(crate) pods: Store<Pod>,
+    pub(crate) namespaces: Store<Namespace>,
+    pub(crate) here: Here,
+}
+
+/// This replica.
+#[derive(Clone, Debug)]
+pub(crate) struct Here {
+    /// POD_NAMESPACE, else `weft-system`.
+    pub(crate) namespace: String,
+    /// POD_NAME, else a name of this process.
+    pub(crate) replica: String,
+}
+
+/// What the cluster's tasks need of the rest of the control plane.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) cell: WorldCell,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// Starts to watch. What was seen comes out of the source; the tasks end with it, or when aborted.
+pub(crate) async fn watch() -> Result<(Cluster, ClusterSource, Vec<JoinHandle<()>>), ClientError> {
+    let client = client::connect().await?;
+    let (sender, changes) = mpsc::channel(CHANGES_MAX);
+    let (pods, namespaces, tasks) = kinds::watch_all(&client, &sender);
+    let cluster = Cluster { client, pods, namespaces, here: Here::from_environment() };
+    Ok((cluster, ClusterSource::new(changes), tasks))
+}
+
+/// Starts what works beside the world loop. Called once everything has been listed, before any proxy is served.
+pub(crate) fn start(_cluster: &Cluster, _shared: &Shared) -> Vec<JoinHandle<()>> {
+    Vec::new()
+}
+
+impl Here {
+    fn from_environment() -> Self {
+        let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        Self {
+            namespace: read("POD_NAMESPACE").unwrap_or_else(|| "weft-system".to_owned()),
+            replica: read("POD_NAME").unwrap_or_else(|| format!("process-{}", std::process::id())),
+        }
+    }
+}
+
+/// Watches wait while the source is busy.
+const CHANGES_MAX: usize = 4096;
