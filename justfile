@@ -12,6 +12,14 @@ check:
 test:
     tests/run
 
+# Weft on a Kubernetes node of its own.
+cluster *ARGS:
+    tests/cluster/run {{ARGS}}
+
+# Container images, as they are shipped.
+images *ARGS:
+    deploy/images/build {{ARGS}}
+
 # A mesh with sidecars, mTLS, Wasm filters and real traffic on this machine.
 demo *ARGS:
     cargo run --release -- demo {{ARGS}}

@@ -6,6 +6,11 @@ use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 use weft_controlplane::{LogFormat, Options};
 
+// musl's own takes ten times as long.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(name = "weft-controlplane", version, about, args_conflicts_with_subcommands = true)]
 struct Line {

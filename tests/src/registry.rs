@@ -1,7 +1,7 @@
-//! Debian's docker-registry on a loopback port: the real server that users' registries are like.
+//! Debian's docker-registry on a port of its own: the real server that users' registries are like.
 
 use crate::{Process, eventually, free_port};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,8 +13,12 @@ pub struct Registry {
 
 impl Registry {
     pub fn start() -> Self {
+        Self::start_on(Ipv4Addr::LOCALHOST)
+    }
+
+    pub fn start_on(address: Ipv4Addr) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let address = SocketAddr::from((address, free_port()));
         let mut registry = Self { address, folder, process: None };
         registry.up();
         registry

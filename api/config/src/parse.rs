@@ -121,12 +121,11 @@ pub(crate) fn parse(file: &SourceFile) -> ParsedFile {
 /// What the readers look for in these documents, in their order.
 pub fn asked(file: &SourceFile) -> Vec<Asked> {
     let text = String::from_utf8_lossy(&file.bytes);
-    let path: Arc<str> = file.path.as_str().into();
     let mut asked = Vec::new();
     for (document, tree) in yaml::documents(&text).iter().enumerate() {
         let log = Log::watching(&file.path);
         let root = Cursor::root(&tree.root, &log);
-        let age = Age { file: path.clone(), document, item: 0 };
+        let age = Age { created: file.created.clone(), file: file.path.clone(), document, item: 0 };
         root.object(|fields| object(fields, &age, root.at(), &log));
         asked.extend(log.into_asked());
     }

@@ -9,11 +9,13 @@ mod caller;
 mod environment;
 mod kubectl;
 pub mod manifests;
+mod mesh;
 mod namespace;
 pub mod node;
 
 pub use caller::{Answer, Caller, Load, Tally};
 pub use environment::{image, image_prefix, image_tag, own_node};
 pub use kubectl::{get, kubectl, kubectl_with, try_kubectl};
+pub use mesh::{Filters, install, weft};
 pub use namespace::Namespace;
 pub use weft_tests::{eventually, within};

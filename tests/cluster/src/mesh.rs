@@ -1,0 +1,81 @@
+//! Weft in the cluster, put there by the command that a user types.
+
+use crate::{image_prefix, image_tag, own_node};
+use std::ffi::OsStr;
+use std::net::Ipv4Addr;
+use std::process::Command;
+use std::sync::Once;
+use weft_tests::{Registry, filter_component, push};
+
+/// `weft ARGUMENTS…`: what it says, both streams together.
+pub fn weft<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<String, String> {
+    let mut command = Command::new(weft_tests::weft());
+    let output = command.args(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    if output.status.success() {
+        Ok(said.into_owned())
+    } else {
+        Err(format!("{command:?} ended with {}: {said}", output.status))
+    }
+}
+
+/// The images of this build run after it, whether or not Weft was there before.
+#[track_caller]
+pub fn install() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let (prefix, tag) = (image_prefix(), image_tag());
+        weft(["install", "--image-prefix", &prefix, "--tag", &tag]).unwrap_or_else(|error| panic!("{error}"));
+    });
+}
+
+/// A registry that pods reach: one of our own on the node's address, or the one from which a given cluster pulls.
+pub struct Filters {
+    registry: Option<Registry>,
+}
+
+/// `tests/cluster/node/settings` says so.
+const NODE_IP: &str = "172.31.0.2";
+
+impl Filters {
+    pub fn start() -> Self {
+        Self { registry: own_node().map(|_| Registry::start_on(Ipv4Addr::UNSPECIFIED)) }
+    }
+
+    /// Builds a standard filter or a guest of the tests (`filters/canary`) and pushes it; its image, as a Filter names it.
+    pub fn push(&self, folder: &str, tag: &str) -> String {
+        self.push_component(&filter_component(folder), folder, tag)
+    }
+
+    pub fn push_component(&self, component: &[u8], name: &str, tag: &str) -> String {
+        let near = |port| format!("oci://127.0.0.1:{port}/{name}:{tag}");
+        match &self.registry {
+            Some(registry) => push(component, &near(registry.address.port())),
+            None => push(component, &self.image(name, tag)),
+        };
+        self.image(name, tag)
+    }
+
+    fn image(&self, name: &str, tag: &str) -> String {
+        format!("oci://{}/{name}:{tag}", self.host().unwrap_or_else(image_prefix))
+    }
+
+    fn host(&self) -> Option<String> {
+        self.registry.as_ref().map(|registry| format!("{NODE_IP}:{}", registry.address.port()))
+    }
+
+    /// The Mesh object by which the control plane speaks to it in plain text; nothing where that is not wanted.
+    pub fn mesh(&self) -> String {
+        self.host().map_or_else(String::new, |host| {
+            format!(
+                "apiVersion: weft.dev/v1alpha1
+kind: Mesh
+metadata: {{name: mesh, namespace: weft-system}}
+spec:
+  registries: [{{host: '{host}', plainHttp: true}}]
+---
+"
+            )
+        })
+    }
+}

@@ -1,0 +1,28 @@
+//! Least privilege, judged by what was asked: nothing that was forbidden, and no right that was never used.
+//!
+//! It judges the suites that ran before it on the same node; on another cluster there is no log to read.
+
+use std::collections::BTreeSet;
+use weft_cluster_tests::{audit, own_node};
+
+#[test]
+fn nothing_was_forbidden() {
+    let forbidden: Vec<_> = audit::requests()
+        .into_iter()
+        .filter(audit::was_forbidden)
+        .map(|event| format!("{} {} {}", event["user"]["username"], event["verb"], event["requestURI"]))
+        .collect();
+    assert!(forbidden.is_empty(), "{forbidden:#?}");
+}
+
+#[test]
+fn no_right_was_never_used() {
+    if own_node().is_none() {
+        println!("passed over: the audit log of this cluster is out of reach");
+        return;
+    }
+    let used: BTreeSet<_> = audit::requests().iter().filter_map(audit::asked).collect();
+    assert!(used.len() > 5, "the audit log shows hardly anything: {used:?}");
+    let unused: Vec<_> = audit::rights().difference(&used).map(ToString::to_string).collect();
+    assert!(unused.is_empty(), "granted and never used: {unused:#?}");
+}
