@@ -98,7 +98,8 @@ impl Cluster {
                 kube::Config::from_kubeconfig(&options).await.context("the kubeconfig has no such context")?
             }
             None => kube::Config::infer().await.map_err(|error| {
-                anyhow!("no cluster: there is no kubeconfig ({error}); name one with --kubeconfig or KUBECONFIG")
+                let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+                anyhow!("no cluster: {why}; name a kubeconfig with --kubeconfig or KUBECONFIG")
             })?,
         };
         config.connect_timeout = Some(Duration::from_secs(10));

@@ -120,6 +120,8 @@ async fn put(cluster: &Cluster, options: &InstallOptions) -> Result<Option<Choic
         progress(format!("note: {note}"));
     }
     objects.crds.retain(|crd| !found.foreign_crds.contains(&Reference::of(crd).name));
+    let leaving: Vec<_> = std::iter::once(&objects.namespace).chain(&objects.crds).map(Reference::of).collect();
+    ready::gone(cluster, &leaving, options.timeout).await?;
     // Kinds before objects of them; webhooks only when somebody answers them.
     apply(cluster, "namespace", std::slice::from_ref(&objects.namespace)).await?;
     apply(cluster, "kinds", &objects.crds).await?;

@@ -30,6 +30,25 @@ pub(super) async fn established(cluster: &Cluster, crds: &[Value], within: Durat
     Ok(())
 }
 
+/// Until these are away; what is being deleted takes nothing new.
+pub(super) async fn gone(cluster: &Cluster, references: &[Reference], within: Duration) -> Result<()> {
+    let until = Instant::now() + within;
+    for reference in references {
+        let mut said = false;
+        while cluster.get(reference).await?.is_some_and(|object| object["metadata"]["deletionTimestamp"].is_string()) {
+            if !said {
+                progress(format!("{reference} is being deleted: waiting"));
+                said = true;
+            }
+            if Instant::now() > until {
+                bail!("{reference} is still being deleted after {within:?}: see its status.conditions for what it waits for");
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+    Ok(())
+}
+
 /// Until every replica is of this version and ready.
 pub(super) async fn control_plane(cluster: &Cluster, choice: &Choice, within: Duration) -> Result<()> {
     let until = Instant::now() + within;

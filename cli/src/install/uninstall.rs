@@ -2,11 +2,12 @@
 
 use super::cluster::{Cluster, Connection, Reference};
 use super::objects::{Choice, NAMESPACE, Objects, PART_OF};
-use super::{crd, preflight, rbac, sidecars};
+use super::{crd, preflight, rbac, ready, sidecars};
 use crate::output::{progress, say};
 use anyhow::{Result, bail};
 use serde_json::Value;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Removes Weft from the cluster; keeps its CRDs, its namespace and the mesh's root of trust
 #[derive(Debug, clap::Args)]
@@ -69,8 +70,13 @@ async fn purge(cluster: &Cluster) -> Result<()> {
     delete(cluster, "kinds", crds.iter().map(Reference::of)).await?;
     let roots = cluster.list(&Reference::new("v1", "ConfigMap", None, ""), "", "metadata.name=weft-root").await?;
     delete(cluster, "root of trust", roots.iter().map(Reference::of)).await?;
-    delete(cluster, "namespace", [Reference::new("v1", "Namespace", None, NAMESPACE)].into_iter()).await
+    let namespace = Reference::new("v1", "Namespace", None, NAMESPACE);
+    delete(cluster, "namespace", std::iter::once(namespace.clone())).await?;
+    let leaving: Vec<_> = crds.iter().map(Reference::of).chain([namespace]).collect();
+    ready::gone(cluster, &leaving, GONE_WITHIN).await
 }
+
+const GONE_WITHIN: Duration = Duration::from_secs(120);
 
 fn rolebindings() -> Reference {
     Reference::new("rbac.authorization.k8s.io/v1", "RoleBinding", None, "")
