@@ -41,7 +41,9 @@ pub(super) async fn gone(cluster: &Cluster, references: &[Reference], within: Du
                 said = true;
             }
             if Instant::now() > until {
-                bail!("{reference} is still being deleted after {within:?}: see its status.conditions for what it waits for");
+                bail!(
+                    "{reference} is still being deleted after {within:?}: see its status.conditions for what it waits for"
+                );
             }
             tokio::time::sleep(AGAIN).await;
         }

@@ -37,6 +37,11 @@ impl Namespace {
         kubectl_with(["-n", &self.name, "apply", "-f", "-"], yaml)
     }
 
+    /// Creates objects, given as JSON: nothing is left out and nothing is merged.
+    pub fn try_create(&self, object: &Value) -> Result<String, String> {
+        kubectl_with(["-n", &self.name, "create", "-f", "-"], &object.to_string())
+    }
+
     /// kubectl in this namespace.
     #[track_caller]
     pub fn kubectl<'a>(&'a self, arguments: impl IntoIterator<Item = &'a str>) -> String {
