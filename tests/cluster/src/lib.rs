@@ -1,7 +1,8 @@
 //! What the cluster suite shares: a real cluster through kubectl, pods of our images, and load that counts.
 //!
-//! It knows nothing of Weft's crates but the list of fields that CRDs are made from: what it tests is what a user runs. `tests/cluster/run` starts the node, builds the
-//! images and says in the environment where they are; on a cluster that exists already it uses that one.
+//! It knows nothing of Weft's crates but the list of fields from which the CRDs are made: what it tests is what a user
+//! runs. `tests/cluster/run` starts the node, builds the images and says in the environment where they are; on a cluster
+//! that exists already it uses that one.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 pub mod audit;
@@ -12,12 +13,10 @@ pub mod manifests;
 mod mesh;
 mod namespace;
 pub mod node;
-mod weft;
 
 pub use caller::{Answer, Caller, Load, Tally};
 pub use environment::{image, image_prefix, image_tag, own_node};
 pub use kubectl::{get, kubectl, kubectl_with, try_kubectl};
-pub use mesh::{Filters, install, weft};
+pub use mesh::{Filters, install, weft, weft_as};
 pub use namespace::Namespace;
-pub use weft::{Said, install, weft, weft_as};
 pub use weft_tests::{eventually, within};

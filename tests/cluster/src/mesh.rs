@@ -3,13 +3,24 @@
 use crate::{image_prefix, image_tag, own_node};
 use std::ffi::OsStr;
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Once;
 use weft_tests::{Registry, filter_component, push};
 
 /// `weft ARGUMENTS…`: what it says, both streams together.
 pub fn weft<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<String, String> {
+    run(Command::new(weft_tests::weft()), arguments)
+}
+
+/// The same as somebody else, who has this kubeconfig.
+pub fn weft_as<A: AsRef<OsStr>>(kubeconfig: &Path, arguments: impl IntoIterator<Item = A>) -> Result<String, String> {
     let mut command = Command::new(weft_tests::weft());
+    command.env("KUBECONFIG", kubeconfig);
+    run(command, arguments)
+}
+
+fn run<A: AsRef<OsStr>>(mut command: Command, arguments: impl IntoIterator<Item = A>) -> Result<String, String> {
     let output = command.args(arguments).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     if output.status.success() {
