@@ -21,7 +21,7 @@ use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use weft_config::World;
 use weft_filter_host::{Engine, EngineOptions};
 
@@ -60,6 +60,7 @@ impl ControlPlane {
         let artifacts = start_artifacts(&state)?;
         let metrics = Arc::new(Metrics::new(SystemTime::now()));
         let cell: WorldCell = Arc::new(ArcSwap::from_pointee(World::default()));
+        let stirred = Arc::new(Notify::new());
         let (origin, files) = Origin::open(options).await?;
         warn(&files);
         let surroundings = Surroundings {
@@ -68,6 +69,7 @@ impl ControlPlane {
             artifacts: artifacts.clone(),
             metrics: metrics.clone(),
             cell: cell.clone(),
+            stirred: stirred.clone(),
         };
         // With the world comes the trust domain, and with that our own certificate.
         let world_loop = Loop::new(surroundings, files)?;
@@ -90,6 +92,7 @@ impl ControlPlane {
             cell: services.cell.clone(),
             authority: authority.clone(),
             metrics: metrics.clone(),
+            stirred,
         };
         let mut watching = origin.watch(&shared)?;
         watching.extend([

@@ -173,4 +173,50 @@ impl View {
     pub fn hash(&self) -> Digest {
         digest(self)
     }
+
+    /// The rules of a cluster from which this view is made: the path of each, and a digest of what it says.
+    pub fn objects(&self) -> Vec<(Arc<str>, Digest)> {
+        let mut found = Found::default();
+        if let Some(own) = &self.caller.workload {
+            found.authentication(&own.authentication);
+            own.selecting.iter().for_each(|filter| found.add(filter));
+            for guarded in &own.services {
+                guarded.virtual_services.iter().for_each(|(object, targeting)| found.routed(object, targeting));
+                guarded.targeting.iter().for_each(|one| found.add(&one.filter));
+            }
+        }
+        for seen in self.services.values() {
+            seen.virtual_service.iter().for_each(|(object, targeting)| found.routed(object, targeting));
+        }
+        for target in self.targets.values() {
+            target.rules.iter().for_each(|rule| found.add(rule));
+            target.authentication.values().for_each(|authentication| found.authentication(authentication));
+        }
+        self.filters.values().flatten().for_each(|filter| found.add(filter));
+        found.0.sort_unstable();
+        found.0.dedup();
+        found.0
+    }
+}
+
+/// Objects as they are met.
+#[derive(Default)]
+struct Found(Vec<(Arc<str>, Digest)>);
+
+impl Found {
+    fn add<T>(&mut self, object: &Object<T>) {
+        if object.meta.age.created.is_some() {
+            self.0.push((object.meta.age.file.clone(), object.hash()));
+        }
+    }
+
+    fn routed(&mut self, object: &Object<VirtualService>, targeting: &[Targeting]) {
+        self.add(object);
+        targeting.iter().for_each(|one| self.add(&one.filter));
+    }
+
+    fn authentication(&mut self, authentication: &Authentication) {
+        let Authentication { mesh, namespace, workload } = authentication;
+        [mesh, namespace, workload].into_iter().flatten().for_each(|policy| self.add(policy));
+    }
 }

@@ -22,7 +22,7 @@ use crate::view::{FilterFacts, UnknownWorkload, View, Viewpoint};
 use crate::{Problem, SourceFile, check};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use weft_snapshot::{Labels, SpiffeId, WorkloadName};
+use weft_snapshot::{Digest, Labels, SpiffeId, WorkloadName};
 
 type Files = BTreeMap<Arc<str>, Arc<ParsedFile>>;
 
@@ -35,11 +35,13 @@ pub struct World {
     index: Arc<Index>,
     problems: Vec<Problem>,
     revision: String,
+    /// Of a cluster's objects that are broken now: the text that counts, by path.
+    last_good: BTreeMap<Arc<str>, SourceFile>,
 }
 
 impl Default for World {
     fn default() -> Self {
-        Self::assemble(BTreeMap::new(), keep::Kept::default())
+        Self::assemble(BTreeMap::new(), keep::Kept::default(), BTreeMap::new())
     }
 }
 
@@ -62,6 +64,8 @@ pub struct ObjectState {
     pub file: String,
     pub line: u32,
     pub version: ObjectVersion,
+    /// Of the version that counts, as [`View::objects`] gives it.
+    pub digest: Digest,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,10 +87,45 @@ impl World {
             parsed.insert(file.path.clone(), now);
         }
         let kept = keep::keep(&parsed, &previous.objects);
-        Self::assemble(parsed, kept)
+        let last_good = previous.texts_of(&kept.objects);
+        Self::assemble(parsed, kept, last_good)
     }
 
-    fn assemble(files: Files, kept: keep::Kept) -> Self {
+    /// Like [`World::build`], where `stored` holds good versions that `previous` may never have seen.
+    pub fn build_after(files: &[SourceFile], previous: &World, stored: &[SourceFile]) -> World {
+        if stored.is_empty() {
+            return Self::build(files, previous);
+        }
+        let mut before = Self::build(stored, &World::default());
+        before.last_good = stored.iter().map(|file| (file.path.clone(), file.clone())).collect();
+        before.objects.extend(previous.objects.iter().map(|(id, object)| (id.clone(), object.clone())));
+        before.files = previous.files.clone();
+        before.last_good.extend(previous.last_good.iter().map(|(path, file)| (path.clone(), file.clone())));
+        Self::build(files, &before)
+    }
+
+    /// The texts behind last good versions that were this world's, then or before.
+    fn texts_of(&self, objects: &keep::Objects) -> BTreeMap<Arc<str>, SourceFile> {
+        let earlier = objects.values().filter(|(_, version)| *version == ObjectVersion::LastGood);
+        let cluster = earlier.map(|(any, _)| any.meta()).filter(|meta| meta.age.created.is_some());
+        let text = |path: &Arc<str>| {
+            let known = self.last_good.get(path).or_else(|| self.files.get(path).map(|file| &file.source));
+            known.map(|source| (path.clone(), source.clone()))
+        };
+        cluster.filter_map(|meta| text(&meta.age.file)).collect()
+    }
+
+    /// Objects of a cluster that are broken now, and count in an earlier version: that version's text.
+    pub fn last_good(&self) -> impl Iterator<Item = &SourceFile> {
+        self.last_good.values()
+    }
+
+    /// The text under this path, as it was read last.
+    pub fn text(&self, path: &str) -> Option<&SourceFile> {
+        self.files.get(path).map(|file| &file.source)
+    }
+
+    fn assemble(files: Files, kept: keep::Kept, last_good: BTreeMap<Arc<str>, SourceFile>) -> Self {
         let mut problems: Vec<Problem> = files.values().flat_map(|file| file.problems.iter().cloned()).collect();
         problems.extend(kept.problems);
         let mut by_age: Vec<&Any> = kept.objects.values().map(|(any, _)| any).chain(&kept.stand_ins).collect();
@@ -101,7 +140,7 @@ impl World {
         problems.extend(check::across_objects(&index, &by_age, &mesh));
         problems.sort_by(Problem::reading_order);
         problems.dedup();
-        Self { mesh, files, objects: kept.objects, index: Arc::new(index), problems, revision }
+        Self { mesh, files, objects: kept.objects, index: Arc::new(index), problems, revision, last_good }
     }
 
     /// Hash of all that counts: the same for the same content, wherever and whenever it was read.
@@ -132,6 +171,11 @@ impl World {
         self.index.workloads.keys().filter_map(|name| self.member(name))
     }
 
+    /// Pods that have a sidecar of this mesh, whether or not it has been heard of.
+    pub fn injected(&self) -> impl Iterator<Item = &WorkloadName> {
+        self.index.workloads.iter().filter(|(_, entry)| entry.spec.is_in_mesh_as_pod()).map(|(name, _)| name)
+    }
+
     pub fn member(&self, name: &WorkloadName) -> Option<Member> {
         let entry = self.index.workloads.get(name)?;
         let identity = crate::identity::spiffe_id(&self.mesh.trust_domain, entry).ok()?;
@@ -149,6 +193,7 @@ impl World {
                 file: meta.age.file.to_string(),
                 line: meta.age.shown(meta.at).line,
                 version: *version,
+                digest: any.hash(),
             }
         })
     }

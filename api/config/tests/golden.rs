@@ -14,11 +14,21 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
 
+/// Folders whose names begin with `cluster` hold objects as a cluster gives them, each file made a second after the one
+/// before.
 fn files(folder: &Path) -> Vec<SourceFile> {
+    let case = folder.parent().and_then(Path::file_name).unwrap_or_default();
+    let in_cluster = case.to_string_lossy().starts_with("cluster");
     let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     names.sort();
     let name = |path: &Path| path.file_name().unwrap().to_string_lossy().into_owned();
-    names.iter().map(|path| SourceFile::new(name(path), std::fs::read(path).unwrap())).collect()
+    let read = |(second, path): (usize, &PathBuf)| match in_cluster {
+        true => {
+            SourceFile::of_cluster(name(path), std::fs::read(path).unwrap(), format!("2026-01-01T00:00:{second:02}Z"))
+        }
+        false => SourceFile::new(name(path), std::fs::read(path).unwrap()),
+    };
+    names.iter().enumerate().map(read).collect()
 }
 
 fn json(path: &Path) -> Value {

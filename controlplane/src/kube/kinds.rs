@@ -3,10 +3,11 @@
 //! Kinds that a CustomResourceDefinition brings are waited for: their definition may come later, go, or change. It does
 //! not know what the objects mean.
 
-use super::trim::{seen, seen_name, seen_pod, trim_pod};
+use super::trim::{seen, seen_last_good, seen_name, seen_pod, trim_pod};
 use super::watch::{Change, Changes, events, follow};
 use futures_util::StreamExt;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use super::Here;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, CustomResourceDefinitionVersion,
 };
@@ -54,6 +55,8 @@ pub(super) const CUSTOM: &[Custom] = &[
     custom("extensions.istio.io", "WasmPlugin", "wasmplugins", Part::Name),
 ];
 
+/// ConfigMaps of `last_good`.
+pub(super) const LAST_GOOD: &str = "LastGood";
 /// Kubernetes' own, as `source` reads them.
 const SERVICE: &str = "Service";
 const SLICE: &str = "EndpointSlice";
@@ -61,10 +64,15 @@ const POD: &str = "Pod";
 
 /// Every kind that has to have been listed before anything counts.
 pub(super) fn all() -> impl Iterator<Item = &'static str> {
-    [SERVICE, SLICE, POD].into_iter().chain(CUSTOM.iter().map(|custom| custom.kind))
+    [SERVICE, SLICE, POD, LAST_GOOD].into_iter().chain(CUSTOM.iter().map(|custom| custom.kind))
 }
 
 impl Custom {
+    /// True where what it says counts.
+    pub(super) fn is_whole(&self) -> bool {
+        self.part == Part::Whole
+    }
+
     fn definition(&self) -> String {
         format!("{}.{}", self.plural, self.group)
     }
@@ -75,7 +83,7 @@ impl Custom {
 }
 
 /// Starts all watches. The stores are those of whoever else asks for pods and namespaces.
-pub(super) fn watch_all(client: &Client, changes: &Changes) -> (Store<Pod>, Store<Namespace>, Vec<JoinHandle<()>>) {
+pub(super) fn watch_all(client: &Client, here: &Here, changes: &Changes) -> (Store<Pod>, Store<Namespace>, Vec<JoinHandle<()>>) {
     let (pods, pod_writer) = reflector::store();
     let (namespaces, namespace_writer) = reflector::store();
     let all = events(Api::<Pod>::all(client.clone()), watcher::Config::default());
@@ -95,6 +103,9 @@ pub(super) fn watch_all(client: &Client, changes: &Changes) -> (Store<Pod>, Stor
             changes.clone(),
         )));
     }
+    let kept = Api::<ConfigMap>::namespaced(client.clone(), &here.namespace);
+    let kept = events(kept, watcher::Config::default().labels(super::last_good::LABEL));
+    tasks.push(tokio::spawn(follow(kept, LAST_GOOD, seen_last_good, changes.clone())));
     tasks.extend(CUSTOM.iter().map(|custom| tokio::spawn(watch_custom(client.clone(), custom, changes.clone()))));
     (pods, namespaces, tasks)
 }

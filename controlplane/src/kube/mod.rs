@@ -1,14 +1,18 @@
 //! The control plane in a Kubernetes cluster. The only module that sees kube.
 //!
 //! ```text
-//! watches ─ trimmed ─▶ source ─ FileSet ─▶ world (as a folder's)        identity, root, webhook: who asks the control plane
+//! watches ─ trimmed ─▶ source ─ FileSet ─▶ world (as a folder's) ─ standing ─▶ status, Events, last good (the leader)
 //! ```
 //! It does not know what the objects mean: they go to weft-config as texts.
 
 mod client;
 mod kinds;
+mod last_good;
+mod lease;
 mod source;
+mod status;
 mod trim;
+mod verdict;
 mod watch;
 
 pub(crate) use client::ClientError;
@@ -21,7 +25,7 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::Client;
 use kube::runtime::reflector::Store;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 /// What all parts that work with the cluster share.
@@ -50,20 +54,27 @@ pub(crate) struct Shared {
     pub(crate) cell: WorldCell,
     pub(crate) authority: Arc<Authority>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Told when what status says may have changed.
+    pub(crate) stirred: Arc<Notify>,
 }
 
 /// Starts to watch. What was seen comes out of the source; the tasks end with it, or when aborted.
 pub(crate) async fn watch() -> Result<(Cluster, ClusterSource, Vec<JoinHandle<()>>), ClientError> {
     let client = client::connect().await?;
     let (sender, changes) = mpsc::channel(CHANGES_MAX);
-    let (pods, namespaces, tasks) = kinds::watch_all(&client, &sender);
-    let cluster = Cluster { client, pods, namespaces, here: Here::from_environment() };
+    let here = Here::from_environment();
+    let (pods, namespaces, tasks) = kinds::watch_all(&client, &here, &sender);
+    let cluster = Cluster { client, pods, namespaces, here };
     Ok((cluster, ClusterSource::new(changes), tasks))
 }
 
 /// Starts what works beside the world loop. Called once everything has been listed, before any proxy is served.
-pub(crate) fn start(_cluster: &Cluster, _shared: &Shared) -> Vec<JoinHandle<()>> {
-    Vec::new()
+pub(crate) fn start(cluster: &Cluster, shared: &Shared) -> Vec<JoinHandle<()>> {
+    let (role, roles) = tokio::sync::watch::channel(lease::Role::Follower);
+    vec![
+        tokio::spawn(lease::elect(cluster.clone(), role)),
+        tokio::spawn(status::write(cluster.clone(), shared.clone(), roles)),
+    ]
 }
 
 impl Here {

@@ -24,8 +24,8 @@ pub(crate) struct ClusterSource {
     filters_kept: Option<bool>,
     /// By kind, the highest seen.
     versions: BTreeMap<String, u64>,
-    /// Of `held`, until something changes.
-    files: Option<Arc<Vec<SourceFile>>>,
+    /// Of `held`, until something changes: what there is, and last good versions.
+    files: Option<(Arc<Vec<SourceFile>>, Arc<Vec<SourceFile>>)>,
 }
 
 /// How soon a change should be handed over.
@@ -89,9 +89,13 @@ impl ClusterSource {
     }
 
     fn files(&mut self) -> FileSet {
-        let all = || Arc::new(self.held.values().cloned().collect());
-        let files = self.files.get_or_insert_with(all).clone();
-        FileSet { files, problems: self.problems(), versions: Arc::new(self.versions.clone()) }
+        let (files, last_good) = self.files.get_or_insert_with(|| {
+            let kept = |key: &str| key.strip_prefix(kinds::LAST_GOOD).is_some_and(|rest| rest.starts_with('/'));
+            let of = |wanted: bool| self.held.iter().filter(|(key, _)| kept(key) == wanted).map(|(_, file)| file.clone());
+            (Arc::new(of(false).collect()), Arc::new(of(true).collect()))
+        });
+        let (files, last_good) = (files.clone(), last_good.clone());
+        FileSet { files, last_good, problems: self.problems(), versions: Arc::new(self.versions.clone()) }
     }
 
     fn take(&mut self, change: Change) -> Haste {
@@ -113,7 +117,7 @@ impl ClusterSource {
 
     fn listed(&mut self, kind: &'static str, all: Vec<Seen>) -> Haste {
         let first = self.unlisted.remove(kind);
-        let there: BTreeSet<Arc<str>> = all.iter().map(|seen| seen.file.path.clone()).collect();
+        let there: BTreeSet<Arc<str>> = all.iter().map(|seen| seen.key.clone()).collect();
         let prefix = format!("{kind}/");
         let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
         let of_kind = self.held.range::<str, _>(from).take_while(|(path, _)| path.starts_with(&prefix));
@@ -130,11 +134,10 @@ impl ClusterSource {
 
     fn set(&mut self, kind: &'static str, seen: Seen) -> Haste {
         self.came_to(kind, seen.version);
-        let before = self.held.get(&seen.file.path);
-        if before == Some(&seen.file) {
+        if self.held.get(&seen.key) == Some(&seen.file) {
             return Haste::Version;
         }
-        self.held.insert(seen.file.path.clone(), seen.file);
+        self.held.insert(seen.key, seen.file);
         haste(kind)
     }
 

@@ -3,7 +3,7 @@
 //! Two texts are equal where nothing has changed for the mesh, so that a status or a lease costs no compilation. It does
 //! not know what the fields mean.
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod};
 use kube::api::DynamicObject;
 use kube::{Resource, ResourceExt};
 use serde_json::{Map, Value, json};
@@ -13,7 +13,9 @@ use weft_config::SourceFile;
 /// One object as it was seen.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
-    /// `KIND/NAMESPACE/NAME`, its text, its age.
+    /// `KIND/NAMESPACE/NAME` under which it is watched.
+    pub(crate) key: Arc<str>,
+    /// Its text and its age; under the key too, but for what `last_good` keeps.
     pub(crate) file: SourceFile,
     /// metadata.resourceVersion, which grows.
     pub(crate) version: u64,
@@ -44,8 +46,10 @@ pub(super) type Meta = k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMet
 fn sighting(kind: &str, meta: &Meta, document: &Value) -> Seen {
     let (namespace, name) = (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
     let created = meta.creation_timestamp.as_ref().map(|time| time.0.to_string()).unwrap_or_default();
+    let key = path(kind, namespace, name);
     Seen {
-        file: SourceFile::of_cluster(path(kind, namespace, name), document.to_string().into_bytes(), created),
+        file: SourceFile::of_cluster(key.clone(), document.to_string().into_bytes(), created),
+        key,
         version: version(meta),
     }
 }
@@ -162,6 +166,12 @@ pub(super) fn seen_pod(pod: &Pod) -> Option<Seen> {
         metadata.insert("ownerReferences".to_owned(), Value::Array(owners));
     }
     Some(sighting("Pod", pod.meta(), &Value::Object(document)))
+}
+
+/// An object's good version, under the name of the ConfigMap that keeps it.
+pub(super) fn seen_last_good(map: &ConfigMap) -> Option<Seen> {
+    let key = path(super::kinds::LAST_GOOD, map.namespace().as_deref().unwrap_or_default(), &map.name_any());
+    super::last_good::read(map).map(|file| Seen { key, file, version: version(map.meta()) })
 }
 
 fn word(value: bool) -> &'static str {

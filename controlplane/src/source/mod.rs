@@ -19,8 +19,32 @@ pub struct FileSet {
     /// In path order, which is the order of age.
     pub files: Arc<Vec<SourceFile>>,
     pub problems: Vec<FileProblem>,
+    /// Good versions of a cluster's objects that are broken now, kept for replicas that never saw them.
+    pub last_good: Arc<Vec<SourceFile>>,
     /// How far a cluster's source has come: by kind, the highest resourceVersion that it has seen. Empty for a folder.
     pub versions: Arc<BTreeMap<String, u64>>,
+}
+
+impl FileSet {
+    /// True where the two differ at most in their files and in how far they have come.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.problems == other.problems && self.last_good == other.last_good
+    }
+
+    /// These files, but what a cluster says of its pods, services and endpoints as `newer` has it: that is fact, and
+    /// waits for no configuration.
+    pub fn with_discovery_of(&self, newer: &Self) -> Self {
+        let (kept, found) = (|file: &&SourceFile| !is_discovery(file), is_discovery);
+        let rules = self.files.iter().filter(kept);
+        let facts = newer.files.iter().filter(|file| found(file));
+        Self { files: Arc::new(rules.chain(facts).cloned().collect()), ..self.clone() }
+    }
+}
+
+/// Of pods, services and endpoints of a cluster, which are facts and no configuration.
+pub(crate) fn is_discovery(file: &SourceFile) -> bool {
+    let kind = file.path.split('/').next();
+    file.created.is_some() && matches!(kind, Some("Pod" | "EndpointSlice" | "Service"))
 }
 
 /// A file or folder that could not be taken in as it is. What was last read of it counts on.

@@ -4,6 +4,7 @@
 //! It does not know how filters are made ready.
 
 use crate::artifacts::{Facts, Progress};
+use crate::source::FileSet;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +14,8 @@ use weft_config::{Policy, World};
 pub(super) struct Adoption {
     /// What proxies are told; `None` until the first world is ready.
     current: Option<Arc<World>>,
+    /// From which `current` was made.
+    files: FileSet,
     /// With which they are told `current`. A filter's new config is not theirs before the world that wrote it is, or
     /// an old rule would meet a new filter.
     facts: Arc<Facts>,
@@ -26,6 +29,7 @@ struct Waiting {
     since: Instant,
     /// Of which it asks something else than the current one.
     filters: BTreeSet<String>,
+    files: FileSet,
 }
 
 /// What proxies have to be told anew.
@@ -50,13 +54,13 @@ impl Adoption {
         &self.facts
     }
 
-    pub(super) fn propose(&mut self, world: Arc<World>, wanted: u64, now: Instant) {
+    pub(super) fn propose(&mut self, world: Arc<World>, files: &FileSet, wanted: u64, now: Instant) {
         // The clock does not start again, or a folder that keeps changing would never be taken in.
         let since = self.waiting.as_ref().map_or(now, |waiting| waiting.since);
         let asked: BTreeSet<Policy> = self.current.iter().flat_map(|world| world.policies()).collect();
         let filters = world.policies().into_iter().filter(|policy| !asked.contains(policy)).map(|p| p.filter).collect();
         self.newest = world;
-        self.waiting = Some(Waiting { wanted, since, filters });
+        self.waiting = Some(Waiting { wanted, since, filters, files: files.clone() });
     }
 
     /// Takes in, together, the newest world and the facts that belong to it, as soon as they are there.
@@ -66,6 +70,7 @@ impl Adoption {
             if !late && !self.untried(facts).is_empty() {
                 return Step::Nothing;
             }
+            self.files = waiting.files.clone();
             self.waiting = None;
             self.facts = Arc::clone(facts);
             self.current = Some(self.newest.clone());
@@ -76,6 +81,18 @@ impl Adoption {
         }
         self.facts = Arc::clone(facts);
         Step::Facts
+    }
+
+    /// While a newer world waits for its filters: the current one with the endpoints that there are now.
+    pub(super) fn discover(&mut self, files: &FileSet) -> Step {
+        let (Some(current), true) = (&self.current, self.waiting.is_some()) else { return Step::Nothing };
+        let mixed = self.files.with_discovery_of(files);
+        if mixed.files == self.files.files {
+            return Step::Nothing;
+        }
+        self.current = Some(Arc::new(World::build(&mixed.files, current)));
+        self.files = mixed;
+        Step::World
     }
 
     /// Filters for which the newest world waits.

@@ -1,5 +1,6 @@
 //! All that can happen to the control plane, as the one loop takes it.
 
+use super::Standing;
 use crate::artifacts::{Artifact, Facts};
 use crate::ca::Seconds;
 use crate::source::FileSet;
@@ -65,6 +66,8 @@ pub(crate) enum Event {
         answer: oneshot::Sender<Option<Artifact>>,
     },
     Status(oneshot::Sender<Report>),
+    /// What becomes of each object of a cluster.
+    Standing(oneshot::Sender<Standing>),
     /// Time has passed.
     Tick,
     Stop,

@@ -63,6 +63,21 @@ impl Joined {
         }
     }
 
+    /// A workload of which nothing else is kept.
+    pub(super) fn drain(&mut self, workload: &WorkloadName) -> Change {
+        self.put(workload, Record { inbound: None, stage: Stage::Leaving })
+    }
+
+    /// It does not drain any more.
+    pub(super) fn back(&mut self, workload: &WorkloadName) -> Change {
+        self.missing.remove(workload);
+        if self.records.remove(workload).is_none() {
+            return Change::None;
+        }
+        self.saved = Saved::No;
+        Change::Some
+    }
+
     fn put(&mut self, workload: &WorkloadName, record: Record) -> Change {
         self.missing.remove(workload);
         if self.records.insert(workload.clone(), record) == Some(record) {

@@ -11,10 +11,12 @@ mod event;
 mod joined;
 mod proxy;
 mod report;
+mod standing;
 mod streams;
 mod tellings;
 
 pub(crate) use event::{Event, Joining, Line, StreamId};
+pub(crate) use standing::{Count, ObjectStanding, Standing};
 
 use crate::artifacts::{Artifacts, Facts, Wanted};
 use crate::ca::{self, Authority, Seconds};
@@ -29,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 use tellings::{Ground, Question, Tellings};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tonic::Status;
 use weft_config::{FilterFacts, Peers, World};
 use weft_snapshot::{Trust, WorkloadName};
@@ -44,12 +46,16 @@ pub(crate) struct Surroundings {
     pub(crate) artifacts: Artifacts,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) cell: WorldCell,
+    /// Told when what [`Standing`] says may have changed.
+    pub(crate) stirred: Arc<Notify>,
 }
 
 pub(crate) struct Loop {
     around: Surroundings,
     adoption: Adoption,
     files: FileSet,
+    /// Read, and not taken in yet: of several only the last counts.
+    incoming: Option<FileSet>,
     joined: Joined,
     peers: Peers,
     facts: Arc<Facts>,
@@ -61,6 +67,14 @@ pub(crate) struct Loop {
     stale: Stale,
     tellings: Tellings,
     issued: BTreeMap<WorkloadName, Seconds>,
+    stirred: Stirred,
+}
+
+/// Whether anything has happened that people are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stirred {
+    Yes,
+    No,
 }
 
 /// Whose views have to be looked at again.
@@ -83,6 +97,7 @@ impl Loop {
         let mut this = Self {
             adoption: Adoption::default(),
             files: FileSet::default(),
+            incoming: None,
             peers: joined.peers(),
             joined,
             facts: facts.clone(),
@@ -93,6 +108,7 @@ impl Loop {
             stale: Stale::All,
             tellings: Tellings::default(),
             issued: BTreeMap::new(),
+            stirred: Stirred::Yes,
             around,
         };
         this.files_changed(files, Instant::now());
@@ -116,8 +132,11 @@ impl Loop {
 
     fn take(&mut self, event: Event) -> Going {
         let now = Instant::now();
+        if !matches!(event, Event::Tick | Event::Status(_) | Event::Standing(_) | Event::MayFetch { .. }) {
+            self.stirred = Stirred::Yes;
+        }
         match event {
-            Event::Files(files) => self.files_changed(files, now),
+            Event::Files(files) => self.incoming = Some(files),
             Event::Hello(joining) => self.hello(*joining),
             Event::Subscribe { stream, add, remove } => self.subscribe(stream, add, &remove),
             Event::Ack { stream, revision } => self.ack(stream, &revision, now),
@@ -136,6 +155,9 @@ impl Loop {
             Event::Status(answer) => {
                 let _ = answer.send(self.report());
             }
+            Event::Standing(answer) => {
+                let _ = answer.send(self.standing());
+            }
             Event::Tick => self.tick(now),
             Event::Stop => return Going::Stop,
         }
@@ -145,6 +167,9 @@ impl Loop {
     /// Brings every proxy that is concerned to what holds now.
     fn settle(&mut self) {
         let now = Instant::now();
+        if let Some(files) = self.incoming.take() {
+            self.files_changed(files, now);
+        }
         self.adopt(now);
         if let Err(error) = self.joined.save() {
             tracing::error!(%error, "who has joined could not be written; a restart now would not know it");
@@ -156,16 +181,24 @@ impl Loop {
         }
         self.tellings.trim();
         self.around.metrics.proxies(self.proxies.len());
+        if std::mem::replace(&mut self.stirred, Stirred::No) == Stirred::Yes {
+            self.around.stirred.notify_one();
+        }
     }
 
     fn files_changed(&mut self, files: FileSet, now: Instant) {
-        let world = Arc::new(World::build(&files.files, self.adoption.newest()));
+        if Arc::ptr_eq(&files.files, &self.files.files) && files.is_like(&self.files) {
+            // The source has only come further.
+            self.files = files;
+            return;
+        }
+        let world = Arc::new(World::build_after(&files.files, self.adoption.newest(), &files.last_good));
         self.files = files;
         self.around.metrics.configuration(&world);
         self.around.cell.store(world.clone());
         self.trust_domain(&world.mesh().trust_domain);
         let wanted = self.around.artifacts.want(Wanted::of(&world));
-        self.adoption.propose(world, wanted, now);
+        self.adoption.propose(world, &self.files, wanted, now);
         self.forget(now);
     }
 
@@ -185,6 +218,7 @@ impl Loop {
             self.filter_facts.clear();
             self.stale_by(Trigger::Filter);
         }
+        let step = if step == Step::Nothing { self.adoption.discover(&self.files) } else { step };
         let Some(world) = self.adoption.current().filter(|_| step == Step::World) else { return };
         if before.as_deref() != Some(world.revision()) {
             tracing::info!(revision = world.revision(), problems = world.problems().len(), "configuration taken in");

@@ -101,8 +101,9 @@ impl Loop {
     fn proxy_lines(&self) -> Vec<ProxyLine> {
         let connected: BTreeMap<&WorkloadName, &Proxy> =
             self.proxies.values().map(|proxy| (&proxy.workload, proxy)).collect();
+        let world = self.adoption.newest();
         let names: std::collections::BTreeSet<&WorkloadName> =
-            self.joined.workloads().chain(connected.keys().copied()).collect();
+            self.joined.workloads().chain(connected.keys().copied()).chain(world.injected()).collect();
         names.into_iter().map(|name| self.proxy_line(name, connected.get(name).copied())).collect()
     }
 
@@ -146,7 +147,7 @@ fn version(version: Version) -> FilterVersion {
     FilterVersion { image: version.image.to_string(), component: version.component.to_string() }
 }
 
-fn of_config(problem: &Problem) -> ProblemLine {
+pub(super) fn of_config(problem: &Problem) -> ProblemLine {
     ProblemLine {
         code: problem.code.to_string(),
         severity: match problem.severity {
@@ -195,7 +196,7 @@ fn no_compiler(proxy: &Proxy) -> Option<ProblemLine> {
     })
 }
 
-fn of_filter(problem: &FilterProblem) -> ProblemLine {
+pub(super) fn of_filter(problem: &FilterProblem) -> ProblemLine {
     ProblemLine {
         code: format!("{:?}", problem.kind),
         severity: "error".to_owned(),

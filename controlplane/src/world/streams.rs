@@ -11,13 +11,18 @@ use prost::Message as _;
 use std::collections::BTreeSet;
 use std::time::Instant;
 use tonic::Status;
-use weft_snapshot::{Digest, Host, SpiffeId};
+use weft_snapshot::{Digest, Host, SpiffeId, WorkloadName};
 use weft_wire::{proto, snapshot_payload};
 
 impl Loop {
     pub(super) fn hello(&mut self, joining: Joining) {
         let (stream, workload) = (joining.stream, joining.workload.clone());
-        if self.joined.join(&workload, joining.inbound) == Change::Some {
+        // Where a pod is reached, its EndpointSlices say; of a pod only that it drains is kept.
+        let change = match self.is_pod(&workload) {
+            true => self.joined.back(&workload),
+            false => self.joined.join(&workload, joining.inbound),
+        };
+        if change == Change::Some {
             self.peers_changed();
         }
         let older: Vec<StreamId> =
@@ -71,9 +76,17 @@ impl Loop {
     pub(super) fn leaving(&mut self, stream: StreamId) {
         let Some(proxy) = self.proxies.get(&stream) else { return };
         tracing::info!(workload = %proxy.workload, "proxy is leaving; callers send it nothing new");
-        if self.joined.leave(&proxy.workload) == Change::Some {
+        let change = match self.is_pod(&proxy.workload) {
+            true => self.joined.drain(&proxy.workload),
+            false => self.joined.leave(&proxy.workload),
+        };
+        if change == Change::Some {
             self.peers_changed();
         }
+    }
+
+    fn is_pod(&self, workload: &WorkloadName) -> bool {
+        self.adoption.newest().member(workload).is_some_and(|member| member.uid.is_some())
     }
 
     pub(super) fn gone(&mut self, stream: StreamId) {
@@ -84,7 +97,7 @@ impl Loop {
 
     /// A workload without a WorkloadEntry: it may be in a world that is not taken in yet, or its file is being renamed.
     pub(super) fn unknown(&mut self, stream: StreamId, unknown: &weft_config::UnknownWorkload) {
-        if self.joined.has(&unknown.0) {
+        if self.joined.has(&unknown.0) || self.adoption.newest().member(&unknown.0).is_some() {
             self.mark(stream);
         } else {
             self.close(stream, Status::not_found(unknown.to_string()));

@@ -100,6 +100,7 @@ async fn a_thousand_proxies_of_a_thousand_services() {
         artifacts,
         metrics: Arc::new(Metrics::new(SystemTime::now())),
         cell: Arc::new(ArcSwap::from_pointee(World::default())),
+        stirred: Arc::new(Notify::new()),
     };
     let mut files: Vec<SourceFile> = (0..MANY).map(|index| file(index, "0", 9080)).collect();
     let mut world = Loop::new(around, set(&files)).unwrap();

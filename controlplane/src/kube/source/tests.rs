@@ -2,7 +2,7 @@
 use super::*;
 
 fn seen(path: &str, version: u64, text: &str) -> Seen {
-    Seen { file: SourceFile::of_cluster(path, text, "2026-01-01T00:00:00Z"), version }
+    Seen { key: path.into(), file: SourceFile::of_cluster(path, text, "2026-01-01T00:00:00Z"), version }
 }
 
 fn source() -> (mpsc::Sender<Change>, ClusterSource) {

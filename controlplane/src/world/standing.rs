@@ -1,0 +1,99 @@
+//! What becomes of each object of a cluster: whether it counts, what is wrong with it, how many proxies run it.
+//!
+//! It only reads, and compiles nothing.
+
+use super::Loop;
+use super::proxy::{Has, Proxy};
+use super::report::{of_config, of_filter};
+use crate::status::ProblemLine;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use weft_config::{ObjectVersion, SourceFile};
+use weft_snapshot::Digest;
+
+/// All objects of a cluster that configure the mesh.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Standing {
+    pub(crate) objects: Vec<ObjectStanding>,
+    /// Texts that count in place of broken ones.
+    pub(crate) last_good: Vec<SourceFile>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct ObjectStanding {
+    /// As it is written now.
+    pub(crate) text: SourceFile,
+    /// `None`: no version of it counts.
+    pub(crate) version: Option<ObjectVersion>,
+    pub(crate) problems: Vec<ProblemLine>,
+    pub(crate) count: Count,
+    /// Of a Filter: the image as written, and the digest that runs.
+    pub(crate) running: Option<(String, Option<Digest>)>,
+}
+
+/// Of the proxies that this object concerns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) affected: usize,
+    /// Those that have acknowledged it as it is now.
+    pub(crate) acknowledged: usize,
+}
+
+impl Loop {
+    pub(super) fn standing(&self) -> Standing {
+        let world = self.adoption.newest();
+        let mut problems: BTreeMap<String, Vec<ProblemLine>> = BTreeMap::new();
+        let facts = self.facts.filter_facts(&weft_filter_host::artifact_key());
+        let of_filters = world.filter_problems(&facts);
+        let lines = world.problems().iter().chain(&of_filters).map(of_config);
+        for line in lines.chain(self.facts.problems().map(of_filter)) {
+            problems.entry(line.file.clone()).or_default().push(line);
+        }
+        let versions: HashMap<String, (ObjectVersion, Digest)> =
+            world.objects().map(|object| (object.file, (object.version, object.digest))).collect();
+        let counts = self.counts(&versions);
+        let configures = |file: &&SourceFile| file.created.is_some() && !crate::source::is_discovery(file);
+        let standing = |file: &SourceFile| ObjectStanding {
+            text: file.clone(),
+            version: versions.get(&*file.path).map(|(version, _)| *version),
+            problems: problems.remove(&*file.path).unwrap_or_default(),
+            count: counts.get(&file.path).copied().unwrap_or_default(),
+            running: self.running(&file.path),
+        };
+        Standing {
+            objects: self.files.files.iter().filter(configures).map(standing).collect(),
+            last_good: world.last_good().cloned().collect(),
+        }
+    }
+
+    fn running(&self, path: &str) -> Option<(String, Option<Digest>)> {
+        let filter = self.facts.filters.get(path.strip_prefix("Filter/")?)?;
+        Some((filter.image.clone(), filter.running.as_ref().map(|version| version.image)))
+    }
+
+    fn counts(&self, versions: &HashMap<String, (ObjectVersion, Digest)>) -> HashMap<Arc<str>, Count> {
+        let mut counts: HashMap<Arc<str>, Count> = HashMap::new();
+        for proxy in self.proxies.values() {
+            let Some(target) = &proxy.target else { continue };
+            let runs = running(proxy).unwrap_or_default();
+            for (path, _) in &target.objects {
+                let count = counts.entry(path.clone()).or_default();
+                count.affected += 1;
+                let newest = versions.get(&**path).map(|(_, digest)| *digest);
+                let has = newest.is_some_and(|newest| runs.binary_search(&(path.clone(), newest)).is_ok());
+                count.acknowledged += usize::from(has);
+            }
+        }
+        counts
+    }
+}
+
+/// The rules of what the proxy has acknowledged, or said that it has.
+fn running(proxy: &Proxy) -> Option<&[(Arc<str>, Digest)]> {
+    match &proxy.has {
+        Has::Acked(telling) => Some(&telling.objects),
+        Has::Held { revision, .. } => {
+            proxy.target.as_ref().filter(|target| target.revision == *revision).map(|target| target.objects.as_slice())
+        }
+    }
+}
