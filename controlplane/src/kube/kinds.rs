@@ -3,10 +3,10 @@
 //! Kinds that a CustomResourceDefinition brings are waited for: their definition may come later, go, or change. It does
 //! not know what the objects mean.
 
+use super::Here;
 use super::trim::{seen, seen_last_good, seen_name, seen_pod, trim_pod};
 use super::watch::{Change, Changes, events, follow};
 use futures_util::StreamExt;
-use super::Here;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, CustomResourceDefinitionVersion,
@@ -83,7 +83,11 @@ impl Custom {
 }
 
 /// Starts all watches. The stores are those of whoever else asks for pods and namespaces.
-pub(super) fn watch_all(client: &Client, here: &Here, changes: &Changes) -> (Store<Pod>, Store<Namespace>, Vec<JoinHandle<()>>) {
+pub(super) fn watch_all(
+    client: &Client,
+    here: &Here,
+    changes: &Changes,
+) -> (Store<Pod>, Store<Namespace>, Vec<JoinHandle<()>>) {
     let (pods, pod_writer) = reflector::store();
     let (namespaces, namespace_writer) = reflector::store();
     let all = events(Api::<Pod>::all(client.clone()), watcher::Config::default());

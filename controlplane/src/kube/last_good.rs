@@ -36,7 +36,8 @@ impl LastGood {
             Some(written) => written,
             None => self.read().await?,
         };
-        for file in wanted.iter().filter(|file| written.get(&*file.path) != Some(file)) {
+        let new: Vec<&SourceFile> = wanted.iter().filter(|file| written.get(&*file.path) != Some(file)).collect();
+        for file in new {
             let patch = Patch::Apply(config_map(file));
             self.maps.patch(&name(&file.path), &PatchParams::apply(MANAGER).force(), &patch).await?;
             tracing::info!(object = %file.path, "its last good version is kept");

@@ -118,7 +118,9 @@ mod tests {
     fn a_rival_that_renews_is_there() {
         let start = Instant::now();
         let mut rival = Rival::default();
-        for (second, version, want) in [(0, "1", false), (9, "1", false), (10, "1", true), (11, "2", false), (20, "2", false), (21, "2", true)] {
+        for (second, version, want) in
+            [(0, "1", false), (9, "1", false), (10, "1", true), (11, "2", false), (20, "2", false), (21, "2", true)]
+        {
             let now = start + Duration::from_secs(second);
             assert_eq!(rival.is_gone(Some(version), LEASE, now), want, "{version} after {second} s");
         }

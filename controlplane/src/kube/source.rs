@@ -91,8 +91,9 @@ impl ClusterSource {
     fn files(&mut self) -> FileSet {
         let (files, last_good) = self.files.get_or_insert_with(|| {
             let kept = |key: &str| key.strip_prefix(kinds::LAST_GOOD).is_some_and(|rest| rest.starts_with('/'));
-            let of = |wanted: bool| self.held.iter().filter(|(key, _)| kept(key) == wanted).map(|(_, file)| file.clone());
-            (Arc::new(of(false).collect()), Arc::new(of(true).collect()))
+            let (stored, there): (Vec<_>, Vec<_>) = self.held.iter().partition(|(key, _)| kept(key));
+            let texts = |all: Vec<(_, &SourceFile)>| Arc::new(all.into_iter().map(|(_, file)| file.clone()).collect());
+            (texts(there), texts(stored))
         });
         let (files, last_good) = (files.clone(), last_good.clone());
         FileSet { files, last_good, problems: self.problems(), versions: Arc::new(self.versions.clone()) }

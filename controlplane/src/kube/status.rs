@@ -60,10 +60,8 @@ struct Writer {
 
 impl Writer {
     fn new(cluster: &Cluster) -> Self {
-        let reporter = Reporter {
-            controller: "weft.dev/controlplane".to_owned(),
-            instance: Some(cluster.here.replica.clone()),
-        };
+        let reporter =
+            Reporter { controller: "weft.dev/controlplane".to_owned(), instance: Some(cluster.here.replica.clone()) };
         Self {
             cluster: cluster.clone(),
             recorder: Recorder::new(cluster.client.clone(), reporter),
@@ -130,7 +128,9 @@ impl Writer {
     async fn announce(&mut self, object: &ObjectStanding, target: &Target, before: Option<&Value>, status: &Value) {
         let rejected = |status: &Value| {
             let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
-            let bad = conditions.into_iter().find(|condition| condition["status"] == "False" && condition["type"] != "Programmed");
+            let bad = conditions
+                .into_iter()
+                .find(|condition| condition["status"] == "False" && condition["type"] != "Programmed");
             bad.map(|condition| (condition["reason"].clone(), condition["message"].clone()))
         };
         let Some((Value::String(reason), Value::String(note))) = rejected(status) else { return };

@@ -10,8 +10,7 @@ use weft_config::ObjectVersion;
 /// The status of one object, without what was there before.
 pub(super) fn verdict(standing: &ObjectStanding, before: Option<&Value>, now: &str) -> Value {
     let generation = generation(standing);
-    let errors: Vec<&ProblemLine> =
-        standing.problems.iter().filter(|problem| problem.severity == "error").collect();
+    let errors: Vec<&ProblemLine> = standing.problems.iter().filter(|problem| problem.severity == "error").collect();
     let accepted = standing.version == Some(ObjectVersion::Current);
     let mut conditions = vec![accepted_condition(standing, &errors)];
     if let Some((image, digest)) = &standing.running {

@@ -16,7 +16,9 @@ mod streams;
 mod tellings;
 
 pub(crate) use event::{Event, Joining, Line, StreamId};
-pub(crate) use standing::{Count, ObjectStanding, Standing};
+#[cfg(test)]
+pub(crate) use standing::Count;
+pub(crate) use standing::{ObjectStanding, Standing};
 
 use crate::artifacts::{Artifacts, Facts, Wanted};
 use crate::ca::{self, Authority, Seconds};

@@ -43,13 +43,21 @@ fn conditions() {
     let rows: [(&str, ObjectStanding, &[&str]); 9] = [
         ("good", standing(Some(Current), &[]), &["Accepted=True/Accepted"]),
         ("a warning", standing(Some(Current), &[("Shadowed", "warning", "spec")]), &["Accepted=True/Accepted"]),
-        ("broken before it was good", standing(None, &[("UnknownField", "error", "spec.hots")]), &["Accepted=False/UnknownField"]),
+        (
+            "broken before it was good",
+            standing(None, &[("UnknownField", "error", "spec.hots")]),
+            &["Accepted=False/UnknownField"],
+        ),
         ("broken now", standing(Some(LastGood), &[("BadValue", "error", "spec")]), &["Accepted=False/BadValue"]),
         ("all run it", counted(3, 3), &["Accepted=True/Accepted", "Programmed=True/Acknowledged"]),
         ("some do", counted(1, 3), &["Accepted=True/Accepted", "Programmed=False/Pending"]),
         ("a filter is fetched", filter(None, &[]), &["Accepted=True/Accepted", "Resolved=Unknown/Pending"]),
         ("a filter runs", filter(Some(Digest([1; 32])), &[]), &["Accepted=True/Accepted", "Resolved=True/Running"]),
-        ("its image is gone", filter(None, &unavailable), &["Accepted=True/ImageUnavailable", "Resolved=False/ImageUnavailable"]),
+        (
+            "its image is gone",
+            filter(None, &unavailable),
+            &["Accepted=True/ImageUnavailable", "Resolved=False/ImageUnavailable"],
+        ),
     ];
     for (what, standing, want) in rows {
         assert_eq!(words(&verdict(&standing, None, "now")), want, "{what}");
