@@ -156,6 +156,8 @@ pub(crate) struct Seen {
     /// `None` where only a VirtualService speaks of the host.
     pub(crate) declared: Option<Arc<Declared>>,
     pub(crate) virtual_service: Option<(Arc<Object<VirtualService>>, Vec<Targeting>)>,
+    /// Other names for it.
+    pub(crate) aliases: Vec<Host>,
 }
 
 /// A service as requests are sent to it.

@@ -160,6 +160,8 @@ pub(super) fn seen_pod(pod: &Pod) -> Option<Seen> {
         let marks = MARKS.iter().filter(|mark| pod.annotations().contains_key(**mark));
         let marks: Map<String, Value> = marks.map(|mark| ((*mark).to_owned(), json!(""))).collect();
         metadata.insert("annotations".to_owned(), Value::Object(marks));
+        let leaves = pod.meta().deletion_timestamp.as_ref();
+        metadata.extend(leaves.map(|since| ("deletionTimestamp".to_owned(), json!(since))));
         let owners = pod.owner_references().iter().filter(|owner| owner.controller == Some(true));
         let owners: Vec<Value> =
             owners.map(|owner| json!({"kind": owner.kind, "name": owner.name, "controller": true})).collect();

@@ -54,7 +54,8 @@ fn domains(view: &View, host: &Host, seen: &Seen) -> Vec<Host> {
     // A headless service's pods have names below its own.
     let pods = named.iter().filter(|name| by_address && name.as_str().contains('.'));
     let pods: Vec<Host> = pods.filter_map(|name| format!("*.{name}").parse().ok()).collect();
-    let all = named.into_iter().chain(pods).chain(addresses);
+    let aliases = seen.aliases.iter().flat_map(|alias| names::domains(alias, &view.caller.namespace));
+    let all = named.into_iter().chain(pods).chain(addresses).chain(aliases);
     all.filter(|domain| domain == host || !view.services.contains_key(domain)).collect()
 }
 

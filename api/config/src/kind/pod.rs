@@ -14,7 +14,9 @@ pub(crate) fn read(fields: &mut Fields<'_>, metadata: &Metadata) -> Option<Workl
     let account = spec.find("serviceAccountName").and_then(|c| c.scalar().map(str::to_owned));
     let on_node = spec.find("hostNetwork").is_some_and(|c| c.is_exactly("true"));
     let status = fields.get("status");
-    let uid = fields.get("metadata").and_then(|c| c.find("uid")?.scalar().map(str::to_owned));
+    let metadata_at = fields.get("metadata");
+    let uid = metadata_at.as_ref().and_then(|c| c.find("uid")?.scalar().map(str::to_owned));
+    let leaves = metadata_at.is_some_and(|c| c.find("deletionTimestamp").is_some());
     let addresses = status.as_ref().map(addresses).unwrap_or_default();
     let address = addresses.first().map_or(Address::Unknown, |address| Address::Ip(*address));
     Some(WorkloadEntry {
@@ -26,10 +28,9 @@ pub(crate) fn read(fields: &mut Fields<'_>, metadata: &Metadata) -> Option<Workl
         pod: Some(PodFacts {
             uid: uid.unwrap_or_default(),
             sidecar: sidecar(metadata),
-            readiness: if status.is_some_and(|status| is_ready(&status)) {
-                Readiness::Ready
-            } else {
-                Readiness::NotReady
+            readiness: match status {
+                Some(status) if !leaves && is_ready(&status) => Readiness::Ready,
+                _ => Readiness::NotReady,
             },
             addresses: if on_node { Vec::new() } else { addresses },
             controller: controller(metadata),

@@ -25,7 +25,8 @@ pub(crate) fn collect(index: &Index, mesh: &Mesh, at: &Viewpoint<'_>) -> Result<
         Hosts::All => {
             let hosts: BTreeSet<&Host> = index.services.keys().chain(index.virtual_services.keys()).collect();
             for host in hosts {
-                if index.is_known(host, &collector.namespace) {
+                // What is only another name for a service is one of its domains.
+                if index.resolve(host, &collector.namespace).as_ref() == Some(host) {
                     collector.service(host);
                 }
             }
@@ -166,7 +167,8 @@ impl Collector<'_> {
             let targeting = self.targeting(&object.meta);
             (object, targeting)
         });
-        self.view.services.insert(host.clone(), Seen { declared, virtual_service });
+        let aliases = self.index.aliases_of(host, &self.namespace);
+        self.view.services.insert(host.clone(), Seen { declared, virtual_service, aliases });
     }
 
     fn routes(&mut self, object: &Object<VirtualService>) {

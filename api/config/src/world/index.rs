@@ -278,6 +278,14 @@ impl Index {
         meant.or_else(|| self.declared(host, caller))
     }
 
+    /// Hosts that are only other names for this one, and have no routes of their own.
+    pub(crate) fn aliases_of(&self, host: &Host, caller: &str) -> Vec<Host> {
+        let mere = |alias: &&Host| self.aliased(alias) == Some(host) && self.virtual_service(alias, caller).is_none();
+        let mut aliases: Vec<Host> = self.aliases.keys().filter(mere).cloned().collect();
+        aliases.sort();
+        aliases
+    }
+
     /// The host at the end of a chain of names.
     fn aliased(&self, host: &Host) -> Option<&Host> {
         let mut target = self.aliases.get(host)?;
