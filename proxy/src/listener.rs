@@ -7,9 +7,12 @@ use crate::connections::Connections;
 use crate::origin::Origin;
 use crate::record::Side;
 use crate::worker::Worker;
+#[cfg(target_os = "linux")]
+use socket2::SockFilter;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -92,7 +95,7 @@ pub fn keep_alive(tcp: &TcpStream) -> io::Result<()> {
     SockRef::from(tcp).set_tcp_keepalive(&keep_alive)
 }
 
-/// Accepts until `closing` resolves, then whoever waits in the queue already.
+/// Accepts until `closing` resolves, then whoever stands in front of the door already.
 pub async fn accept(
     worker: Rc<Worker>,
     door: Door,
@@ -101,7 +104,28 @@ pub async fn accept(
 ) -> io::Result<()> {
     let connections = Rc::clone(worker.connections(door.side()));
     let listener = tokio::net::TcpListener::from_std(socket)?;
-    let mut closing = std::pin::pin!(closing);
+    accept_until(&worker, &connections, door, &listener, pin!(closing)).await;
+    if let Err(error) = let_nobody_knock(&listener) {
+        tracing::debug!(%error, "the door stays open until it closes");
+    }
+    let knocked = pin!(tokio::time::sleep(HANDSHAKE));
+    accept_until(&worker, &connections, door, &listener, knocked).await;
+    // Asked without the runtime, which may not have heard of the latest arrivals.
+    let socket = listener.into_std()?;
+    while let Ok((tcp, remote)) = socket.accept() {
+        tcp.set_nonblocking(true)?;
+        serve(&worker, &connections, door, TcpStream::from_std(tcp)?, remote);
+    }
+    Ok(())
+}
+
+async fn accept_until(
+    worker: &Rc<Worker>,
+    connections: &Rc<Connections>,
+    door: Door,
+    listener: &tokio::net::TcpListener,
+    mut end: Pin<&mut impl Future<Output = ()>>,
+) {
     loop {
         let accepted = async {
             connections.room().await;
@@ -109,19 +133,36 @@ pub async fn accept(
         };
         tokio::select! {
             biased;
-            () = &mut closing => break,
+            () = &mut end => return,
             accepted = accepted => match accepted {
-                Ok((tcp, remote)) => serve(&worker, &connections, door, tcp, remote),
+                Ok((tcp, remote)) => serve(worker, connections, door, tcp, remote),
                 Err(error) => pause_after(&error).await,
             },
         }
     }
-    // Asked without the runtime, which may not have heard of the latest arrivals.
-    let socket = listener.into_std()?;
-    while let Ok((tcp, remote)) = socket.accept() {
-        tcp.set_nonblocking(true)?;
-        serve(&worker, &connections, door, TcpStream::from_std(tcp)?, remote);
-    }
+}
+
+/// From now on the kernel drops whoever begins to connect, while those who have begun still come in: who is dropped asks
+/// again a second later and is refused. A socket that is closed with handshakes or connections before it cuts these off.
+#[cfg(target_os = "linux")]
+fn let_nobody_knock(listener: &tokio::net::TcpListener) -> io::Result<()> {
+    const FLAGS: u32 = 13;
+    const SYN: u32 = 2;
+    let load_byte = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;
+    let jump_if_set = (libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K) as u16;
+    let keep_bytes = (libc::BPF_RET | libc::BPF_K) as u16;
+    // Of a listening socket's packets the filter sees the TCP header.
+    SockRef::from(listener).attach_filter(&[
+        SockFilter::new(load_byte, 0, 0, FLAGS),
+        SockFilter::new(jump_if_set, 0, 1, SYN),
+        SockFilter::new(keep_bytes, 0, 0, 0),
+        SockFilter::new(keep_bytes, 0, 0, u32::MAX),
+    ])
+}
+
+/// Elsewhere there is no such filter: who comes in the last moment may be cut off.
+#[cfg(not(target_os = "linux"))]
+fn let_nobody_knock(_listener: &tokio::net::TcpListener) -> io::Result<()> {
     Ok(())
 }
 
@@ -145,6 +186,8 @@ async fn pause_after(error: &io::Error) {
 
 /// Connections that the kernel may hold before they are accepted (capped by net.core.somaxconn).
 const BACKLOG: i32 = 4096;
+/// For handshakes that have begun when a door closes.
+const HANDSHAKE: Duration = Duration::from_millis(200);
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

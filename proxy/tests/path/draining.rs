@@ -119,8 +119,9 @@ async fn nobody_is_cut_off_at_the_door() {
     for client in clients {
         lost.extend(client.await.unwrap());
     }
-    // Between the last look into the accept queue and its end lies a moment that only the kernel could close.
-    assert!(lost.len() <= 1, "cut off: {lost:?}");
+    // Only Linux can be told to keep the door shut while the last ones come in.
+    let allowed = usize::from(!cfg!(target_os = "linux"));
+    assert!(lost.len() <= allowed, "cut off: {lost:?}");
 }
 
 async fn exchange(mut tcp: tokio::net::TcpStream, request: &[u8]) -> String {
