@@ -82,13 +82,13 @@ fn record(port: u16) -> Record {
     let seen = (Rc::new(peer), request);
     let mut record = Record::new(Side::Outbound, SystemTime::now(), Instant::now(), plan, seen);
     record.service = Some(Arc::new(ServiceFacts::new("reviews.default.svc.cluster.local", "default")));
-    record.upstream = Some(UpstreamFacts {
+    record.upstream = Some(Rc::new(UpstreamFacts {
         address: ([10, 1, 2, 5], 9080).into(),
         endpoint_address: "10.1.2.5:9080".into(),
         local: Some(([10, 1, 2, 4], port).into()),
         party: party("reviews-v1"),
-        service_time: Some(Duration::from_millis(1)),
-    });
+    }));
+    record.service_time = Some(Duration::from_millis(1));
     record.status = Some(StatusCode::OK);
     record.details = "via_upstream";
     record.bytes_sent = 100;

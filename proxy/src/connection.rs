@@ -3,6 +3,7 @@
 //! From here on it is HTTP (`http::server`), bytes (`tcp`), or refused. It does not read requests.
 
 use crate::connections::Entry;
+use crate::deadline::Alarm;
 use crate::detect::{PREFIX_BYTES_MAX, Spoken, detect};
 use crate::headers::Scheme;
 use crate::http::{forwarded, server};
@@ -36,6 +37,7 @@ pub struct Connection {
     pub certificate_note: Option<HeaderValue>,
     /// What the last request was found to be meant for.
     pub memo: Memo,
+    pub alarm: Rc<Alarm>,
 }
 
 /// Serves one accepted connection to its end.
@@ -83,6 +85,7 @@ async fn serve_accepted(
     let plan = worker.plans.pin();
     let app = plan.workload.as_ref().filter(|_| door != Door::Inbound).map(|workload| Arc::clone(&workload.party));
     let party = app.unwrap_or_else(|| Arc::new(Party::unknown()));
+    let (remote, local) = (remote.into(), local.into());
     let peer = PeerFacts { remote, local, party, security: Security::None, sni: None };
     match (door, spoken) {
         (Door::Inbound, Spoken::Tls) => serve_tls(worker, stream, entry, peer).await,
@@ -94,6 +97,7 @@ async fn serve_accepted(
                 scheme: Scheme::Http,
                 certificate_note: None,
                 memo: Memo::default(),
+                alarm: Rc::default(),
                 worker,
                 entry,
             };
@@ -145,6 +149,7 @@ async fn serve_tls(worker: Rc<Worker>, stream: Stream, entry: Entry, peer: PeerF
         scheme: Scheme::Http,
         certificate_note: note,
         memo: Memo::default(),
+        alarm: Rc::default(),
         worker,
         entry,
     };

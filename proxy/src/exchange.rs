@@ -12,7 +12,7 @@ use crate::body::Source;
 use crate::connection::Connection;
 use crate::filters::{Chain, Flow};
 use crate::grpc::{self, Messages};
-use crate::headers::{HopByHop, apply_request, apply_response, strip_hop_by_hop};
+use crate::headers::{Found, HopByHop, apply_request, apply_response, strip_hop_by_hop};
 use crate::http::{forwarded, tunnel};
 use crate::locate::{Located, Received, locate, receive};
 use crate::origin::Place;
@@ -44,15 +44,24 @@ pub async fn serve(
         Err(refusal) => Err(refusal),
     };
     Ok(match outcome {
-        Ok(answered) => exchange.answer(answered),
+        Ok(answered) => exchange.answer(*answered),
         Err(refusal) => exchange.refuse(refusal),
     })
 }
 
-async fn forward(exchange: &mut Exchange, asked: &mut Asked) -> Result<Answered, Refusal> {
+/// Of a request that was refused before it was one: metrics and log hear of it.
+pub fn refused_unread(connection: Rc<Connection>, refusal: &Refusal) {
+    // Whatever the bytes were, the log says `-`.
+    let method = Method::from_bytes(b"-").unwrap_or_default();
+    let facts = unknown_facts(method, Version::HTTP_11, HeaderValue::from_static(""));
+    Exchange::open(connection, facts).close_refused(refusal);
+}
+
+async fn forward(exchange: &mut Exchange, asked: &mut Asked) -> Result<Box<Answered>, Refusal> {
     let upgrade = if asked.upgrade.is_some() { HopByHop::KeepUpgrade } else { HopByHop::Strip };
-    strip_hop_by_hop(&mut asked.head.headers, upgrade);
-    forwarded::stamp(&mut asked.head.headers, &exchange.connection, asked.head.scheme);
+    let Asked { head, glance, .. } = asked;
+    strip_hop_by_hop(&mut head.headers, &glance.hop_by_hop, upgrade);
+    forwarded::stamp(&mut head.headers, glance, &exchange.connection, head.scheme);
     match exchange.connection.side {
         Side::Outbound => outbound(exchange, asked).await,
         Side::Inbound => inbound(exchange, asked).await,
@@ -60,7 +69,7 @@ async fn forward(exchange: &mut Exchange, asked: &mut Asked) -> Result<Answered,
 }
 
 /// To the workload's own app.
-async fn inbound(exchange: &mut Exchange, asked: &mut Asked) -> Result<Answered, Refusal> {
+async fn inbound(exchange: &mut Exchange, asked: &mut Asked) -> Result<Box<Answered>, Refusal> {
     let connection = Rc::clone(&exchange.connection);
     let record = &mut exchange.record;
     let Received { port, service } = receive(&connection, &record.plan, &asked.head.authority)?;
@@ -79,7 +88,7 @@ async fn inbound(exchange: &mut Exchange, asked: &mut Asked) -> Result<Answered,
 }
 
 /// From the workload's own app to a service.
-async fn outbound(exchange: &mut Exchange, asked: &mut Asked) -> Result<Answered, Refusal> {
+async fn outbound(exchange: &mut Exchange, asked: &mut Asked) -> Result<Box<Answered>, Refusal> {
     let connection = Rc::clone(&exchange.connection);
     let record = &mut exchange.record;
     let (service, port) = match locate(&connection, &mut record.plan, &asked.head.authority).await? {
@@ -112,7 +121,7 @@ async fn destination(
     Chosen { route, matched }: Chosen<'_>,
     forward: &Forward,
     pick: Option<&str>,
-) -> Result<Answered, Refusal> {
+) -> Result<Box<Answered>, Refusal> {
     let connection = Rc::clone(&exchange.connection);
     let worker = &connection.worker;
     let picked = pick.and_then(|subset| forward.subset(subset));
@@ -155,14 +164,14 @@ async fn passthrough(
     asked: &mut Asked,
     place: Place,
     facts: Arc<ServiceFacts>,
-) -> Result<Answered, Refusal> {
+) -> Result<Box<Answered>, Refusal> {
     exchange.record.service = Some(facts);
     exchange.record.target = Target::Passthrough;
     let backend = exchange.connection.worker.upstreams.passthrough(&place.host, place.port, &PASSTHROUGH);
     upstream(exchange, asked, To { backend, timeout: None, retry: None, attempts: Attempts::Untold }).await
 }
 
-fn black_hole(exchange: &mut Exchange, facts: Arc<ServiceFacts>) -> Result<Answered, Refusal> {
+fn black_hole(exchange: &mut Exchange, facts: Arc<ServiceFacts>) -> Result<Box<Answered>, Refusal> {
     let host = facts.host().to_owned();
     exchange.record.service = Some(facts);
     exchange.record.target = Target::BlackHole;
@@ -177,17 +186,17 @@ struct To<'a> {
     attempts: Attempts,
 }
 
-async fn upstream(exchange: &mut Exchange, asked: &mut Asked, to: To<'_>) -> Result<Answered, Refusal> {
+async fn upstream(exchange: &mut Exchange, asked: &mut Asked, to: To<'_>) -> Result<Box<Answered>, Refusal> {
     let To { backend, timeout, retry, attempts } = to;
     let protocol = protocol(asked, backend.policy.upgrade);
-    let call = Call { backend: &backend, protocol, retry, attempts, timeout };
+    let connection = Rc::clone(&exchange.connection);
+    let call = Call { backend: &backend, protocol, retry, attempts, timeout, alarm: &connection.alarm };
     let messages = (exchange.record.request.kind == Kind::Grpc).then(Messages::default);
     exchange.source =
         asked.body.take().and_then(|body| Source::of(body, call.keep(exchange.record.request.kind), messages));
-    let worker = Rc::clone(&exchange.connection.worker);
     let source = exchange.source.clone();
     let Answer { mut response, lease, deadline } =
-        send(&worker, call, asked.take_head(), source, &mut exchange.record).await?;
+        send(&connection.worker, call, &mut asked.head, source, &mut exchange.record).await?;
     let switching = match (response.status(), asked.upgrade.take()) {
         (StatusCode::SWITCHING_PROTOCOLS, Some(client)) => Some((client, hyper::upgrade::on(&mut response))),
         (StatusCode::SWITCHING_PROTOCOLS, None) => {
@@ -198,16 +207,26 @@ async fn upstream(exchange: &mut Exchange, asked: &mut Asked, to: To<'_>) -> Res
     };
     let (mut parts, incoming) = response.into_parts();
     let upgrade = if switching.is_some() { HopByHop::KeepUpgrade } else { HopByHop::Strip };
-    strip_hop_by_hop(&mut parts.headers, upgrade);
+    let found = Found::of(&parts.headers);
+    strip_hop_by_hop(&mut parts.headers, &found, upgrade);
     exchange.record.details = "via_upstream";
-    if let Some(time) = exchange.record.upstream.as_ref().and_then(|upstream| upstream.service_time) {
-        parts.headers.insert(SERVICE_TIME, HeaderValue::from(time.as_millis() as u64));
+    if let Some(time) = exchange.record.service_time {
+        parts.headers.insert(SERVICE_TIME, millis_value(time));
     }
     let body = match switching {
         Some((client, server)) => Body::Switching { client, server, lease },
         None => Body::Upstream { incoming, lease, deadline },
     };
-    Ok(Answered { parts, body })
+    Ok(Box::new(Answered { parts, body }))
+}
+
+fn millis_value(time: Duration) -> HeaderValue {
+    match time.as_millis() as u64 {
+        // Most calls in a cluster: nothing to write.
+        0 => HeaderValue::from_static("0"),
+        1 => HeaderValue::from_static("1"),
+        more => HeaderValue::from(more),
+    }
 }
 
 /// What the app spoke, unless the policy says otherwise; another protocol can only be asked for in HTTP/1.

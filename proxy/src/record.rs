@@ -7,7 +7,7 @@ use crate::plan::{Backend, InboundPort, Pinned, Route};
 use crate::telemetry::{Party, ServiceFacts};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, StatusCode, Version};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -35,7 +35,9 @@ pub struct Record {
     pub service: Option<Arc<ServiceFacts>>,
     pub route: Option<Arc<Route>>,
     pub target: Target,
-    pub upstream: Option<UpstreamFacts>,
+    pub upstream: Option<Rc<UpstreamFacts>>,
+    /// Until the head of the response arrived, from the last try on.
+    pub service_time: Option<Duration>,
     /// Tries in all, the first included.
     pub tries: u32,
     pub status: Option<StatusCode>,
@@ -120,8 +122,8 @@ impl Target {
 /// The downstream connection; shared by all its exchanges.
 #[derive(Debug)]
 pub struct PeerFacts {
-    pub remote: SocketAddr,
-    pub local: SocketAddr,
+    pub remote: Address,
+    pub local: Address,
     /// Who called: labels from the certificate's Weft extension, the id only from a verified certificate.
     /// For the workload's own app: the workload.
     pub party: Arc<Party>,
@@ -138,17 +140,45 @@ pub enum Security {
     MutualTls,
 }
 
-#[derive(Clone, Debug)]
+/// The connection to an upstream; shared by all exchanges that it carries.
+#[derive(Debug)]
 pub struct UpstreamFacts {
     /// The address connected to.
-    pub address: SocketAddr,
+    pub address: Address,
     /// The endpoint as the plan writes it.
     pub endpoint_address: Arc<str>,
-    pub local: Option<SocketAddr>,
+    pub local: Option<Address>,
     /// Who answers.
     pub party: Arc<Party>,
-    /// Until the response's head arrived.
-    pub service_time: Option<Duration>,
+}
+
+/// An address of a connection, with its text: written once, and logged with each exchange.
+#[derive(Clone, Debug)]
+pub struct Address {
+    socket: SocketAddr,
+    text: Box<str>,
+}
+
+impl Address {
+    pub fn ip(&self) -> IpAddr {
+        self.socket.ip()
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(socket: SocketAddr) -> Self {
+        Self { socket, text: socket.to_string().into() }
+    }
+}
+
+impl<I: Into<IpAddr>> From<(I, u16)> for Address {
+    fn from(parts: (I, u16)) -> Self {
+        SocketAddr::from(parts).into()
+    }
 }
 
 impl Record {
@@ -172,6 +202,7 @@ impl Record {
             route: None,
             target: Target::None,
             upstream: None,
+            service_time: None,
             tries: 0,
             status: None,
             grpc_status: None,

@@ -10,8 +10,8 @@ use std::time::Duration;
 pub enum Refusal {
     #[error("{reason}")]
     BadRequest { reason: &'static str },
-    #[error("the request's headers exceed {max} bytes")]
-    HeadersTooLarge { max: usize },
+    #[error("the request's head exceeds {bytes_max} bytes or {headers_max} headers")]
+    HeadersTooLarge { bytes_max: usize, headers_max: usize },
     #[error("no route of {service} matches this request")]
     NoRoute { service: String },
     #[error("{host} is not in the mesh, and the outbound policy is REGISTRY_ONLY")]

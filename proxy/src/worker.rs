@@ -75,10 +75,10 @@ pub struct Remaining {
 }
 
 impl Worker {
-    fn new(index: usize, shared: &Shared) -> io::Result<Self> {
+    fn new(index: usize, shared: &Shared) -> Self {
         let tick = Arc::<Tick>::default();
         let connections = || Connections::new(Arc::clone(&tick), shared.settings.connections_max);
-        Ok(Self {
+        Self {
             settings: shared.settings.clone(),
             plans: shared.plans.reader(),
             cell: Arc::clone(&shared.plans),
@@ -86,13 +86,13 @@ impl Worker {
             discovery: Arc::clone(&shared.discovery),
             shard: shared.telemetry.shard(index),
             runner: Runner::new(&shared.engine, index),
-            random: RequestIds::seeded()?,
+            random: RequestIds::seeded(),
             upstreams: Upstreams::default(),
             inbound: connections(),
             outbound: connections(),
             app_side: shared.app_side.clone(),
             tick,
-        })
+        }
     }
 
     pub fn connections(&self, side: Side) -> &Rc<Connections> {
@@ -139,7 +139,7 @@ pub fn spawn(shared: Arc<Shared>, post: Post) -> io::Result<std::thread::JoinHan
         let index = post.index;
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         let outcome = runtime.and_then(|runtime| {
-            let worker = Rc::new(Worker::new(index, &shared)?);
+            let worker = Rc::new(Worker::new(index, &shared));
             drop(shared);
             runtime.block_on(run(worker, post))
         });

@@ -44,13 +44,13 @@ pub enum Body {
 
 impl Answered {
     /// A filter answered by itself.
-    pub fn of_filter(reply: Reply) -> Self {
-        Self::of_reply(reply)
+    pub fn of_filter(reply: Reply) -> Box<Self> {
+        Box::new(Self::of_reply(reply))
     }
 
     /// The route answers by itself.
-    pub fn of_route(reply: Reply, route: &Route) -> Self {
-        let mut answered = Self::of_reply(reply);
+    pub fn of_route(reply: Reply, route: &Route) -> Box<Self> {
+        let mut answered = Self::of_filter(reply);
         apply_response(&route.response_headers, &mut answered.parts.headers);
         answered
     }
@@ -102,6 +102,16 @@ impl Exchange {
             }
         };
         Response::from_parts(parts, body)
+    }
+
+    /// The client has been answered already, with no body.
+    pub fn close_refused(mut self, refusal: &Refusal) {
+        let terms = refusal.terms();
+        let record = &mut self.record;
+        record.status = Some(terms.status);
+        (record.flag, record.details) = (terms.flag, terms.details);
+        record.reason = Some(refusal.to_string());
+        self.close(End::Complete);
     }
 
     /// A refusal, as a response.

@@ -5,12 +5,11 @@
 use crate::body::Source;
 use crate::connection::Connection;
 use crate::grpc;
-use crate::headers::{Authority, Head, InvalidHead};
-use crate::http::forwarded;
+use crate::headers::{Glance, Head, InvalidHead};
 use crate::record::{Kind, Record, RequestFacts};
 use crate::refusal::Refusal;
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Method, Request, Version, header};
+use http::{HeaderValue, Method, Request, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use std::rc::Rc;
@@ -19,6 +18,7 @@ use std::time::{Instant, SystemTime};
 /// A request taken apart. Borrowed from step to step: it is large, and each step by value would hold it once more.
 pub struct Asked {
     pub head: Head,
+    pub glance: Glance,
     /// `None` once it is on its way.
     pub body: Option<Incoming>,
     pub version: Version,
@@ -50,32 +50,17 @@ pub enum End {
     Broken,
 }
 
-impl Asked {
-    /// The head as it goes out; its headers move.
-    pub fn take_head(&mut self) -> Head {
-        let headers = std::mem::take(&mut self.head.headers);
-        Head { headers, ..self.head.clone() }
-    }
-}
-
 impl Exchange {
     pub fn begin(connection: Rc<Connection>, request: Request<Incoming>) -> (Self, Result<Asked, Refusal>) {
         let (parts, body) = request.into_parts();
         let (version, method) = (parts.version, parts.method.clone());
-        let (asked, facts) = match Head::from_parts(parts, connection.scheme) {
+        let mut glance = Glance::at(&parts.headers);
+        let (asked, facts) = match Head::from_parts(parts, &glance, connection.scheme) {
             Ok((mut head, mut extensions)) => {
-                let authority = head.authority.to_header();
-                if version < Version::HTTP_2
-                    && let Ok(as_header) = Authority::from_header(authority.clone())
-                {
-                    // As it goes out again, so that it is written once.
-                    head.authority = as_header;
-                }
                 let upgrade = if extensions.is_empty() { None } else { extensions.remove::<OnUpgrade>() };
-                let make = || connection.worker.random.request_id();
-                let request_id = forwarded::request_id(&mut head.headers, make);
-                let facts = facts(&head, version, (authority, request_id));
-                (Ok(Asked { head, body: Some(body), version, upgrade }), facts)
+                let request_id = glance.request_id(&mut head.headers, || connection.worker.random.request_id());
+                let facts = facts(&head, version, request_id, &mut glance);
+                (Ok(Asked { head, glance, body: Some(body), version, upgrade }), facts)
             }
             Err(invalid) => (Err(bad_request(&invalid)), unknown_facts(method, version, HeaderValue::from_static(""))),
         };
@@ -143,17 +128,17 @@ impl Drop for Exchange {
     }
 }
 
-fn facts(head: &Head, version: Version, (authority, request_id): (HeaderValue, HeaderValue)) -> RequestFacts {
+fn facts(head: &Head, version: Version, request_id: HeaderValue, glance: &mut Glance) -> RequestFacts {
     let grpc = head.method == Method::POST && grpc::is_grpc(&head.headers);
     RequestFacts {
         protocol: version,
         kind: if grpc { Kind::Grpc } else { Kind::Http },
         method: head.method.clone(),
         path: head.path.clone(),
-        authority,
+        authority: head.authority.to_header(),
         request_id: Some(request_id),
-        user_agent: head.headers.get(header::USER_AGENT).cloned(),
-        forwarded_for: head.headers.get(FORWARDED_FOR).cloned(),
+        user_agent: glance.user_agent.take(),
+        forwarded_for: glance.forwarded_for.take(),
     }
 }
 
@@ -181,5 +166,3 @@ fn bad_request(invalid: &InvalidHead) -> Refusal {
         },
     }
 }
-
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -82,7 +82,7 @@ fn exchange_attribute<'a>(record: &'a Record, attribute: &Attribute) -> Option<C
     match attribute {
         Attribute::SourceIdentity => text(record.peer.party.principal()?.as_str()),
         Attribute::SourceNamespace => text(record.peer.party.principal()?.namespace()),
-        Attribute::SourceAddress => Some(Cow::Owned(record.peer.remote.to_string().into_bytes())),
+        Attribute::SourceAddress => text(record.peer.remote.as_str()),
         Attribute::DestinationService => text(record.service.as_ref()?.host()),
         Attribute::Route => text(&record.route.as_ref()?.name),
         Attribute::Subset => text(record.target.subset()?),
@@ -154,6 +154,7 @@ mod tests {
     use crate::samples::{self, Stand, backend_name};
     use crate::telemetry::ServiceFacts;
     use http::{HeaderName, HeaderValue, Method};
+    use std::rc::Rc;
     use std::sync::Arc;
 
     fn head(path: &str, headers: &[(&str, &[u8])]) -> Head {
@@ -231,13 +232,12 @@ mod tests {
         let backend = stand.pin().backend(&backend_name("v1")).unwrap().clone();
         let endpoint = backend.endpoints().list[0].clone();
         record.target = Target::Backend(backend);
-        record.upstream = Some(UpstreamFacts {
+        record.upstream = Some(Rc::new(UpstreamFacts {
             address: ([127, 0, 0, 1], 1).into(),
             endpoint_address: endpoint.address.clone(),
             local: None,
             party: endpoint.party.clone(),
-            service_time: None,
-        });
+        }));
         let mut headers = HeaderMap::new();
         headers.insert("x-a", HeaderValue::from_static("1"));
         let kept = [Kept { attribute: Attribute::Path, value: Some(b"/p".to_vec()) }];

@@ -2,6 +2,7 @@
 //!
 //! Routing, filters and header operations see this form only; it does not know what a route is.
 
+use super::Glance;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Uri, header, request, uri};
 use std::borrow::Cow;
@@ -62,8 +63,7 @@ pub enum InvalidHead {
 
 impl Authority {
     pub fn from_header(value: HeaderValue) -> Result<Self, InvalidHead> {
-        let valid = |b: &u8| b.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(b);
-        if value.is_empty() || !value.as_bytes().iter().all(valid) {
+        if value.is_empty() || !value.as_bytes().iter().all(|byte| OF_AUTHORITIES[usize::from(*byte)]) {
             return Err(InvalidHead::BadHost);
         }
         Ok(Self(Form::Header(value)))
@@ -135,15 +135,23 @@ pub fn normal_host(host: &str) -> Cow<'_, str> {
 impl Head {
     /// Takes apart what hyper received: origin form or absolute form, HTTP/1 or HTTP/2. Where the target names an
     /// authority it beats `host` (RFC 9112, section 3.2.2); `scheme` is the connection's, for a target without one.
-    pub fn from_parts(parts: request::Parts, scheme: Scheme) -> Result<(Self, http::Extensions), InvalidHead> {
+    pub fn from_parts(
+        parts: request::Parts,
+        glance: &Glance,
+        scheme: Scheme,
+    ) -> Result<(Self, http::Extensions), InvalidHead> {
         let mut headers = parts.headers;
         let target = parts.uri.into_parts();
-        let host = match headers.entry(header::HOST) {
-            header::Entry::Occupied(entry) if entry.iter().nth(1).is_some() => return Err(InvalidHead::SeveralHosts),
-            header::Entry::Occupied(entry) => Some(entry.remove()),
-            header::Entry::Vacant(_) => None,
+        let host = match glance.hosts {
+            0 => None,
+            1 => headers.remove(header::HOST),
+            _ => return Err(InvalidHead::SeveralHosts),
         };
         let authority = match (target.authority, host) {
+            // As valid as the target's, and ready to be sent.
+            (Some(authority), Some(host)) if authority.as_str().as_bytes() == host.as_bytes() => {
+                Authority(Form::Header(host))
+            }
             (Some(authority), _) => Authority::from_uri(authority),
             (None, Some(host)) => Authority::from_header(host)?,
             (None, None) => return Err(InvalidHead::NoHost),
@@ -162,14 +170,15 @@ impl Head {
         Ok((Self { method: parts.method, scheme, authority, path, headers }, parts.extensions))
     }
 
-    /// For an HTTP/1 upstream: origin form and a `host` header.
-    pub fn into_http1(mut self) -> (Method, Uri, HeaderMap) {
-        self.headers.insert(header::HOST, self.authority.to_header());
-        (self.method, Uri::from(self.path), self.headers)
+    /// For an HTTP/1 upstream: origin form and a `host` header. The headers move.
+    pub fn take_http1(&mut self) -> (Method, Uri, HeaderMap) {
+        let mut headers = std::mem::take(&mut self.headers);
+        headers.insert(header::HOST, self.authority.to_header());
+        (self.method.clone(), Uri::from(self.path.clone()), headers)
     }
 
-    /// For an HTTP/2 upstream: a whole target, from which hyper makes the pseudo headers.
-    pub fn into_http2(self) -> Result<(Method, Uri, HeaderMap), InvalidHead> {
+    /// For an HTTP/2 upstream: a whole target, from which hyper makes the pseudo headers. The headers move.
+    pub fn take_http2(&mut self) -> Result<(Method, Uri, HeaderMap), InvalidHead> {
         let scheme = match self.scheme {
             Scheme::Http => uri::Scheme::HTTP,
             Scheme::Https => uri::Scheme::HTTPS,
@@ -177,8 +186,25 @@ impl Head {
         let mut parts = uri::Parts::default();
         parts.scheme = Some(scheme);
         parts.authority = Some(self.authority.to_uri()?);
-        parts.path_and_query = Some(self.path);
+        parts.path_and_query = Some(self.path.clone());
         let uri = Uri::from_parts(parts).map_err(|_| InvalidHead::NoPath)?;
-        Ok((self.method, uri, self.headers))
+        Ok((self.method.clone(), uri, std::mem::take(&mut self.headers)))
     }
 }
+
+/// Letters, digits and the other characters that a host and a port may be written with.
+const OF_AUTHORITIES: [bool; 256] = {
+    let mut valid = [false; 256];
+    let others = b"-._~:[]%!$&'()*+,;=";
+    let mut byte = 0;
+    while byte < 128 {
+        valid[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < others.len() {
+        valid[others[at] as usize] = true;
+        at += 1;
+    }
+    valid
+};

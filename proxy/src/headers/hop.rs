@@ -16,12 +16,8 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// `transfer-encoding` goes too: the body's framing is the next connection's own. `te` stays where it says `trailers`.
-pub fn strip_hop_by_hop(headers: &mut HeaderMap, upgrade: HopByHop) {
-    // One look over the names decides whether there is anything to do, the common case being `connection` alone.
-    let mut found = Found::default();
-    for name in headers.keys() {
-        found.note(name);
-    }
+/// `found` decides whether there is anything to do, the common case being `connection` alone.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap, found: &Found, upgrade: HopByHop) {
     let upgrade = match upgrade {
         HopByHop::KeepUpgrade => headers.get(header::UPGRADE).cloned(),
         HopByHop::Strip => None,
@@ -51,15 +47,24 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap, upgrade: HopByHop) {
     }
 }
 
-#[derive(Default)]
-struct Found {
+/// Which of them a message has.
+#[derive(Debug, Default)]
+pub struct Found {
     connection: bool,
     te: bool,
     others: bool,
 }
 
 impl Found {
-    fn note(&mut self, name: &HeaderName) {
+    pub fn of(headers: &HeaderMap) -> Self {
+        let mut found = Self::default();
+        for name in headers.keys() {
+            found.note(name);
+        }
+        found
+    }
+
+    pub(super) fn note(&mut self, name: &HeaderName) {
         // Lengths first: most headers differ in them.
         match name.as_str().len() {
             2 => self.te |= *name == header::TE,
@@ -165,7 +170,8 @@ mod tests {
         ];
         for (row, upgrade, given, want) in rows {
             let mut headers = map(given);
-            strip_hop_by_hop(&mut headers, *upgrade);
+            let found = Found::of(&headers);
+            strip_hop_by_hop(&mut headers, &found, *upgrade);
             assert_eq!(headers, map(want), "{row}");
         }
     }

@@ -3,6 +3,7 @@
 //! It does not know connections, pools or filters.
 
 mod answer;
+mod glance;
 mod head;
 mod hop;
 mod ops;
@@ -10,8 +11,9 @@ mod request_id;
 mod rewrite;
 
 pub use answer::{Direct, InvalidStatus, Redirect};
+pub use glance::{FORWARDED_CLIENT_CERT, FORWARDED_FOR, FORWARDED_PROTO, Glance, Presence};
 pub use head::{Authority, Head, InvalidHead, Scheme, normal_host, split_port};
-pub use hop::{HopByHop, strip_hop_by_hop};
+pub use hop::{Found, HopByHop, strip_hop_by_hop};
 pub use ops::{HeaderOps, InvalidOps, Side, apply_request, apply_response};
 pub use request_id::RequestIds;
 pub use rewrite::{InvalidRewrite, Matched, Rewrite};

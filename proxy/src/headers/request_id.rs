@@ -4,6 +4,7 @@
 
 use http::HeaderValue;
 use std::cell::Cell;
+use std::hash::{BuildHasher, RandomState};
 
 /// xoshiro256++ (Blackman and Vigna), seeded by the operating system.
 #[derive(Debug)]
@@ -12,11 +13,15 @@ pub struct RequestIds {
 }
 
 impl RequestIds {
-    /// Fails where the operating system gives no random bytes.
-    pub fn seeded() -> Result<Self, std::io::Error> {
+    /// By the keys that std draws from the operating system. A cryptographic generator would keep the worker from
+    /// starting for a tenth of a second while it gathers entropy of its own.
+    pub fn seeded() -> Self {
+        let system = RandomState::new();
         let mut seed = [0; 32];
-        aws_lc_rs::rand::fill(&mut seed).map_err(|_| std::io::Error::other("the system gave no random bytes"))?;
-        Ok(Self::from_seed(seed))
+        for (number, bytes) in seed.chunks_exact_mut(8).enumerate() {
+            bytes.copy_from_slice(&system.hash_one(number).to_le_bytes());
+        }
+        Self::from_seed(seed)
     }
 
     pub fn from_seed(seed: [u8; 32]) -> Self {

@@ -5,30 +5,28 @@
 //! and the inbound side appends what it verified.
 
 use crate::connection::Connection;
-use crate::headers::Scheme;
+use crate::headers::{FORWARDED_CLIENT_CERT, FORWARDED_FOR, FORWARDED_PROTO, Glance, Presence, Scheme};
 use crate::origin::Origin;
 use crate::record::Side;
-use http::header::Entry;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::fmt::Write;
 use weft_snapshot::SpiffeId;
 
-/// Keeps the request's id or makes one, and returns it.
-pub fn request_id(headers: &mut HeaderMap, make: impl FnOnce() -> HeaderValue) -> HeaderValue {
-    match headers.entry(REQUEST_ID) {
-        Entry::Occupied(kept) => kept.get().clone(),
-        Entry::Vacant(room) => room.insert(make()).clone(),
-    }
-}
-
 /// What the next hop is told of this one.
-pub fn stamp(headers: &mut HeaderMap, connection: &Connection, scheme: Scheme) {
-    if let Entry::Vacant(room) = headers.entry(FORWARDED_PROTO) {
-        room.insert(HeaderValue::from_static(scheme.as_str()));
+pub fn stamp(headers: &mut HeaderMap, glance: &Glance, connection: &Connection, scheme: Scheme) {
+    let scheme = HeaderValue::from_static(scheme.as_str());
+    match glance.forwarded_proto {
+        Presence::Absent => drop(headers.insert(FORWARDED_PROTO, scheme)),
+        Presence::Seen => {
+            headers.entry(FORWARDED_PROTO).or_insert(scheme);
+        }
     }
     match (connection.side, &connection.certificate_note) {
         (Side::Inbound, Some(note)) => append(headers, FORWARDED_CLIENT_CERT, note.as_bytes()),
-        (Side::Inbound, None) | (Side::Outbound, _) => drop(headers.remove(FORWARDED_CLIENT_CERT)),
+        (Side::Inbound, None) | (Side::Outbound, _) if glance.forwarded_client_cert == Presence::Seen => {
+            headers.remove(FORWARDED_CLIENT_CERT);
+        }
+        (Side::Inbound, None) | (Side::Outbound, _) => {}
     }
     if matches!(connection.origin, Origin::Host) {
         append(headers, FORWARDED_FOR, connection.peer.remote.ip().to_string().as_bytes());
@@ -61,24 +59,9 @@ pub fn certificate_note(own: &SpiffeId, peer: &SpiffeId, certificate: &[u8]) -> 
     HeaderValue::try_from(note).ok()
 }
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_request_id_is_kept_or_made() {
-        let mut headers = HeaderMap::new();
-        let made = || HeaderValue::from_static("made");
-        assert_eq!(request_id(&mut headers, made), "made");
-        assert_eq!(headers[REQUEST_ID], "made");
-        headers.insert(REQUEST_ID, HeaderValue::from_static("kept"));
-        assert_eq!(request_id(&mut headers, made), "kept");
-    }
 
     #[test]
     fn lists_grow_at_their_end() {

@@ -6,6 +6,8 @@ use super::LocalExecutor;
 use crate::connection::Connection;
 use crate::connections::{Entry, Order};
 use crate::exchange;
+use crate::refusal::Refusal;
+use crate::settings::Settings;
 use crate::stream::Stream;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -29,7 +31,21 @@ pub async fn serve_http1(mut stream: Stream, connection: Rc<Connection>) {
     let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
     // An idle connection would be closed at once: not before its grace is over. Until then responses say that they are
     // the last.
-    drive(served, &connection, |served| served.graceful_shutdown(), Entry::grace_is_over).await;
+    let ended = drive(served, &connection, |served| served.graceful_shutdown(), Entry::grace_is_over).await;
+    // hyper has answered by itself what it could not read.
+    if let Some(refusal) = ended.and_then(|error| unread(&error, settings)) {
+        exchange::refused_unread(Rc::clone(&connection), &refusal);
+    }
+}
+
+fn unread(error: &hyper::Error, settings: &Settings) -> Option<Refusal> {
+    if error.is_parse_too_large() {
+        return Some(Refusal::HeadersTooLarge {
+            bytes_max: settings.head_bytes_max,
+            headers_max: settings.headers_max,
+        });
+    }
+    error.is_parse().then_some(Refusal::BadRequest { reason: "the request's head is not HTTP" })
 }
 
 /// Frames come for many reasons: only exchanges count as activity here.
@@ -51,8 +67,13 @@ pub async fn serve_http2(stream: Stream, connection: Rc<Connection>) {
 }
 
 /// Polls the connection before it looks at its orders: what the client had sent when the proxy began to drain is read
-/// and answered.
-async fn drive<C>(served: C, connection: &Connection, gently: fn(Pin<&mut C>), now: fn(&Entry) -> bool)
+/// and answered. Answers the error that the connection ended with.
+async fn drive<C>(
+    served: C,
+    connection: &Connection,
+    gently: fn(Pin<&mut C>),
+    now: fn(&Entry) -> bool,
+) -> Option<hyper::Error>
 where
     C: Future<Output = hyper::Result<()>>,
 {
@@ -74,9 +95,9 @@ where
         }
     })
     .await;
-    if let Some(Err(error)) = ended {
-        tracing::debug!(peer = %connection.peer.remote, %error, "the client's connection ended");
-    }
+    let error = ended?.err()?;
+    tracing::debug!(peer = connection.peer.remote.as_str(), %error, "the client's connection ended");
+    Some(error)
 }
 
 /// hyper wants room for one read.

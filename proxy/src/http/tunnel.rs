@@ -164,5 +164,6 @@ fn inner(outer: &Connection, origin: Origin) -> Connection {
         entry: connections.enter(),
         certificate_note: outer.certificate_note.clone(),
         memo: Memo::default(),
+        alarm: Rc::default(),
     }
 }

@@ -8,6 +8,7 @@ use crate::record::{Kind, Record, Side, Target, UpstreamFacts};
 use crate::samples::{self, Stand, backend_name};
 use http::StatusCode;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// As `reviews-v1` answered it.
@@ -19,13 +20,13 @@ fn answered(stand: &Stand) -> Record {
     let backend = plan.backend(&backend_name("v1")).unwrap().clone();
     let endpoint = backend.endpoints().list[0].clone();
     record.target = Target::Backend(backend);
-    record.upstream = Some(UpstreamFacts {
+    record.upstream = Some(Rc::new(UpstreamFacts {
         address: ([127, 0, 0, 1], 1).into(),
         endpoint_address: endpoint.address.clone(),
         local: None,
         party: endpoint.party.clone(),
-        service_time: Some(Duration::from_millis(12)),
-    });
+    }));
+    record.service_time = Some(Duration::from_millis(12));
     record.status = Some(StatusCode::OK);
     record.details = "via_upstream";
     record.duration = Duration::from_micros(12_345);

@@ -21,7 +21,7 @@ use weft_snapshot::PeerTls;
 /// An open connection and what the log says of it.
 pub struct Dialled {
     pub stream: Stream,
-    pub facts: UpstreamFacts,
+    pub facts: Rc<UpstreamFacts>,
 }
 
 #[derive(Clone, Debug, thiserror::Error)]
@@ -75,13 +75,12 @@ async fn dial_unlimited(worker: &Worker, endpoint: &Rc<Endpoint>, alpn: Alpn) ->
         ConnectError::Resolve { endpoint, reason: error.to_string() }
     })?;
     let (tcp, address) = connect(worker, &addresses).await?;
-    let facts = UpstreamFacts {
-        address,
+    let facts = Rc::new(UpstreamFacts {
+        address: address.into(),
         endpoint_address: Arc::clone(&endpoint.place.address),
-        local: tcp.local_addr().ok(),
+        local: tcp.local_addr().ok().map(Into::into),
         party: Arc::clone(&endpoint.place.party),
-        service_time: None,
-    };
+    });
     let stream = match endpoint.tls() {
         None => Stream::from(tcp),
         Some(peer) => handshake(worker, endpoint, peer, alpn, tcp).await?,

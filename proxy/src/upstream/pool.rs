@@ -21,7 +21,7 @@ use std::time::Duration;
 /// An HTTP/1 connection that carries nothing right now.
 pub(super) struct Idle {
     pub(super) sender: http1::SendRequest<RequestBody>,
-    pub(super) facts: UpstreamFacts,
+    pub(super) facts: Rc<UpstreamFacts>,
     /// The worker's tick.
     pub(super) since: u32,
     requests: u32,
@@ -30,7 +30,7 @@ pub(super) struct Idle {
 /// An HTTP/2 connection.
 pub(super) struct Shared {
     pub(super) sender: http2::SendRequest<RequestBody>,
-    pub(super) facts: UpstreamFacts,
+    pub(super) facts: Rc<UpstreamFacts>,
     pub(super) since: Cell<u32>,
     streams: Cell<u32>,
     requests: Cell<u32>,
@@ -69,6 +69,13 @@ impl Drop for Seat {
 }
 
 impl Carrier {
+    pub(super) fn facts(&self) -> &Rc<UpstreamFacts> {
+        match self {
+            Self::Exclusive(idle) => &idle.facts,
+            Self::Shared(seat) => &seat.shared.facts,
+        }
+    }
+
     /// Ticks since it carried something last, or was opened.
     pub(super) fn idle_for(&self, now: u32) -> u32 {
         match self {
@@ -113,6 +120,15 @@ pub(super) enum Prefer {
     Any,
     /// Two idle ones turned out to be closed: no more guessing.
     New,
+}
+
+/// What most requests need: the last used connection, if it can carry one right now.
+pub(super) fn at_hand(endpoint: &Endpoint, protocol: Protocol, prefer: Prefer) -> Option<Checked> {
+    if protocol != Protocol::Http1 || prefer != Prefer::Any {
+        return None;
+    }
+    let idle = endpoint.idle.borrow_mut().pop_if(|idle| idle.sender.is_ready())?;
+    Some(Checked { carrier: Carrier::Exclusive(idle), freshness: Freshness::Reused })
 }
 
 pub(super) async fn checkout(

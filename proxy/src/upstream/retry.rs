@@ -52,11 +52,25 @@ fn answer_wants_retry(policy: &RetryPolicy, status: StatusCode, headers: &Header
         || (kind == Kind::Grpc && grpc_condition(headers).is_some_and(on))
 }
 
+/// The headers of a response for which this request wants to be tried again: the app names them, since the policy can
+/// only say that it may. Taken from the request, as Envoy does.
+pub(super) fn retriable_headers(policy: Option<&RetryPolicy>, request: &mut HeaderMap) -> Vec<HeaderName> {
+    if !policy.is_some_and(|policy| policy.on.contains(RetryOn::RetriableHeaders)) {
+        return Vec::new();
+    }
+    let named = request.remove(RETRIABLE_HEADER_NAMES);
+    let names = named.iter().flat_map(|list| list.as_bytes().split(|byte| *byte == b','));
+    names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect()
+}
+
 /// Whether a request may be wanted again after it was sent; where not, nobody needs to keep a copy of it.
 pub(super) fn may_want_again(policy: &RetryPolicy, protocol: Protocol, kind: Kind) -> bool {
-    use RetryOn::{EnvoyRateLimited, FiveXx, GatewayError, RefusedStream, Reset, Retriable4xx, RetriableStatusCodes};
+    use RetryOn::{
+        EnvoyRateLimited, FiveXx, GatewayError, RefusedStream, Reset, Retriable4xx, RetriableHeaders,
+        RetriableStatusCodes,
+    };
     let on = |condition| policy.on.contains(condition);
-    [EnvoyRateLimited, FiveXx, GatewayError, Reset, Retriable4xx].into_iter().any(on)
+    [EnvoyRateLimited, FiveXx, GatewayError, Reset, Retriable4xx, RetriableHeaders].into_iter().any(on)
         || (on(RetriableStatusCodes) && !policy.status_codes.is_empty())
         || (on(RefusedStream) && protocol == Protocol::Http2)
         || (kind == Kind::Grpc && GRPC.into_iter().any(on))
@@ -89,6 +103,7 @@ const GRPC: [RetryOn; 5] = [
     RetryOn::GrpcUnavailable,
 ];
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const RETRIABLE_HEADER_NAMES: HeaderName = HeaderName::from_static("x-envoy-retriable-header-names");
 const RATE_LIMITED: HeaderName = HeaderName::from_static("x-envoy-ratelimited");
 
 #[cfg(test)]
@@ -138,6 +153,23 @@ mod tests {
             let got = wants_retry(&policy, Outcome::Answer(status, &headers, Kind::Grpc));
             assert_eq!(got, *want, "{on:?} {codes:?} on {status} {header:?}");
             assert!(!got || may_want_again(&policy, Protocol::Http1, Kind::Grpc), "{on:?} needs a copy");
+        }
+    }
+
+    #[test]
+    fn a_request_names_the_headers_that_are_worth_another_try() {
+        type Row<'a> = (&'a str, &'a [RetryOn], Option<&'static str>, &'a [&'a str], bool);
+        let rows: &[Row] = &[
+            ("named", &[RetriableHeaders], Some("X-Again , x-busy,, b@d"), &["x-again", "x-busy"], false),
+            ("none named", &[RetriableHeaders], None, &[], false),
+            ("not asked for: somebody else's header", &[FiveXx], Some("x-again"), &[], true),
+        ];
+        for (row, on, named, want, stays) in rows {
+            let mut headers: HeaderMap =
+                named.iter().map(|names| (RETRIABLE_HEADER_NAMES, HeaderValue::from_static(names))).collect();
+            let got = retriable_headers(Some(&policy(on, &[])), &mut headers);
+            assert_eq!(got.iter().map(HeaderName::as_str).collect::<Vec<_>>(), *want, "{row}");
+            assert_eq!(headers.contains_key(RETRIABLE_HEADER_NAMES), *stays, "{row}");
         }
     }
 

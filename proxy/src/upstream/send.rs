@@ -4,11 +4,11 @@
 
 use super::endpoint::InFlight;
 use super::limits::{Full, Resource, Taken};
-use super::pool::{Carrier, Checked, Freshness, Prefer, Shortage, checkout};
-use super::retry::{Outcome, may_want_again, pause, wants_retry};
+use super::pool::{Carrier, Checked, Freshness, Prefer, Shortage, at_hand, checkout};
+use super::retry::{Outcome, may_want_again, pause, retriable_headers, wants_retry};
 use super::{Backend, ConnectError, Endpoint, Lease};
 use crate::body::{BodyError, Keep, RequestBody, Source};
-use crate::deadline::{Deadline, within};
+use crate::deadline::{Alarm, Deadline, within};
 use crate::headers::Head;
 use crate::plan::RetryPolicy;
 use crate::record::{Kind, Record};
@@ -34,6 +34,7 @@ pub struct Call<'a> {
     pub retry: Option<&'a RetryPolicy>,
     pub attempts: Attempts,
     pub timeout: Option<Duration>,
+    pub alarm: &'a Rc<Alarm>,
 }
 
 /// Whether the upstream is told which try it sees (`x-envoy-attempt-count`).
@@ -64,11 +65,11 @@ impl Call<'_> {
 pub async fn send(
     worker: &Worker,
     call: Call<'_>,
-    head: Head,
+    head: &mut Head,
     body: Option<Rc<Source>>,
     record: &mut Record,
 ) -> Result<Answer, Refusal> {
-    let mut deadline = call.timeout.map(Deadline::after);
+    let mut deadline = call.timeout.map(|limit| Deadline::after(limit, call.alarm));
     let limit = call.timeout.unwrap_or_default();
     let name = &call.backend.name;
     let mut tries = Tries::new(worker, &call, head, body, record)?;
@@ -86,27 +87,15 @@ struct Tries<'a> {
     record: &'a mut Record,
     body: Option<Rc<Source>>,
     /// What the next try sends.
-    next: Option<Message>,
+    next: Option<Request<RequestBody>>,
     /// A copy of what was sent: made only where it may be wanted again, since it costs as much as all of routing.
-    kept: Option<Message>,
+    kept: Option<Box<Request<RequestBody>>>,
     keep: Keep,
     /// Endpoints that this request has met.
     met: Vec<usize>,
+    /// Headers of a response that are worth another try.
+    retriable: Vec<HeaderName>,
     idempotent: bool,
-}
-
-#[derive(Clone)]
-struct Message {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-}
-
-impl Message {
-    fn of(request: Request<RequestBody>) -> Self {
-        let (parts, _) = request.into_parts();
-        Self { method: parts.method, uri: parts.uri, headers: parts.headers }
-    }
 }
 
 /// Why a try gave no response.
@@ -126,21 +115,22 @@ impl<'a> Tries<'a> {
     fn new(
         worker: &'a Worker,
         call: &'a Call<'a>,
-        head: Head,
+        head: &mut Head,
         body: Option<Rc<Source>>,
         record: &'a mut Record,
     ) -> Result<Self, Refusal> {
         let idempotent = head.method.is_idempotent();
-        let (method, uri, headers) = match call.protocol {
-            Protocol::Http1 => head.into_http1(),
+        let retriable = retriable_headers(call.retry, &mut head.headers);
+        let (version, parts) = match call.protocol {
+            Protocol::Http1 => (Version::HTTP_11, head.take_http1()),
             Protocol::Http2 => {
                 let invalid = |_| Refusal::BadRequest { reason: "the request's host is no valid authority" };
-                head.into_http2().map_err(invalid)?
+                (Version::HTTP_2, head.take_http2().map_err(invalid)?)
             }
         };
-        let next = Some(Message { method, uri, headers });
+        let next = Some(request(version, parts));
         let keep = call.keep(record.request.kind);
-        Ok(Self { worker, call, record, body, next, kept: None, keep, met: Vec::new(), idempotent })
+        Ok(Self { worker, call, record, body, next, kept: None, keep, met: Vec::new(), retriable, idempotent })
     }
 
     async fn run(&mut self) -> Result<(Response<Incoming>, Lease), Refusal> {
@@ -187,29 +177,49 @@ impl<'a> Tries<'a> {
     async fn try_once(&mut self, endpoint: &Rc<Endpoint>) -> Tried {
         let in_flight = endpoint.enter();
         let limit = self.call.retry.and_then(|retry| retry.per_try_timeout);
-        let mut deadline = limit.map(Deadline::after);
+        let mut deadline = limit.map(|limit| Deadline::after(limit, self.call.alarm));
         let too_slow = || Failure::TooSlow(limit.unwrap_or_default());
         let mut stale = 0;
         loop {
             let prefer = if stale < STALE_MAX { Prefer::Any } else { Prefer::New };
-            let checked = within(&mut deadline, pin!(self.check_out(endpoint, prefer))).await;
-            let Checked { carrier, freshness } = checked.ok_or_else(too_slow)??;
-            let request = self.request(&carrier, freshness);
-            let sent = within(&mut deadline, pin!(self.hand_over(carrier, request))).await;
-            match sent.ok_or_else(too_slow)? {
-                Ok((response, carrier)) => return Ok((response, in_flight, carrier)),
-                Err(Failure::NotSent(unsent)) if freshness == Freshness::Reused && prefer == Prefer::Any => {
-                    self.next = Some(Message::of(*unsent));
+            let Checked { mut carrier, freshness } = match at_hand(endpoint, self.call.protocol, prefer) {
+                Some(checked) => checked,
+                None => {
+                    let checked = within(&mut deadline, pin!(self.check_out(endpoint, prefer))).await;
+                    checked.ok_or_else(too_slow)??
+                }
+            };
+            let request = self.ready(&carrier, freshness);
+            self.record.upstream = Some(Rc::clone(carrier.facts()));
+            self.record.service_time = None;
+            let began = Instant::now();
+            let answered = match &mut carrier {
+                Carrier::Exclusive(idle) => within(&mut deadline, pin!(idle.sender.try_send_request(request))).await,
+                Carrier::Shared(seat) => {
+                    let mut sender = seat.shared.sender.clone();
+                    within(&mut deadline, pin!(sender.try_send_request(request))).await
+                }
+            };
+            let failure = match answered.ok_or_else(too_slow)? {
+                Ok(response) => {
+                    self.record.service_time = Some(began.elapsed());
+                    return Ok((response, in_flight, carrier));
+                }
+                Err(error) => self.failure(error),
+            };
+            match failure {
+                Failure::NotSent(unsent) if freshness == Freshness::Reused && prefer == Prefer::Any => {
+                    self.next = Some(*unsent);
                     stale += 1;
                 }
-                Err(Failure::RefusedStream | Failure::Reset)
+                Failure::RefusedStream | Failure::Reset
                     if freshness == Freshness::Reused && stale == 0 && self.safe_to_repeat() =>
                 {
                     // The peer closed it while the request was on its way: a known race of idle connections.
-                    self.next = self.kept.take();
+                    self.next = self.kept.take().map(|kept| *kept);
                     stale = STALE_MAX;
                 }
-                Err(failure) => return Err(failure),
+                failure => return Err(failure),
             }
         }
     }
@@ -226,44 +236,20 @@ impl<'a> Tries<'a> {
         })
     }
 
-    async fn hand_over(
-        &mut self,
-        mut carrier: Carrier,
-        request: Request<RequestBody>,
-    ) -> Result<(Response<Incoming>, Carrier), Failure> {
-        let began = Instant::now();
-        let (answered, facts) = match &mut carrier {
-            Carrier::Exclusive(idle) => (idle.sender.try_send_request(request).await, &idle.facts),
-            Carrier::Shared(seat) => (seat.shared.sender.clone().try_send_request(request).await, &seat.shared.facts),
-        };
-        let mut facts = facts.clone();
-        facts.service_time = answered.is_ok().then(|| began.elapsed());
-        self.record.upstream = Some(facts);
-        match answered {
-            Ok(response) => Ok((response, carrier)),
-            Err(error) => Err(self.failure(error)),
-        }
-    }
-
-    fn request(&mut self, carrier: &Carrier, freshness: Freshness) -> Request<RequestBody> {
-        let mut message = self.next.take().expect("new() and prepare_again() leave a message for each try");
+    /// The next try's request.
+    fn ready(&mut self, carrier: &Carrier, freshness: Freshness) -> Request<RequestBody> {
+        let mut next = self.next.take().expect("new() and prepare_again() leave a request for each try");
         if self.call.attempts == Attempts::Told {
-            message.headers.insert(ATTEMPT_COUNT, count_value(self.record.tries));
+            next.headers_mut().insert(ATTEMPT_COUNT, count_value(self.record.tries));
         }
         // A connection that was used a moment ago is hardly ever being closed right now; one that was idle may be.
         let doubtful = freshness == Freshness::Reused && carrier.idle_for(self.worker.tick.seconds()) > 0;
         if self.keep == Keep::ForRetries || (doubtful && self.idempotent && self.body.is_none()) {
-            self.kept = Some(message.clone());
+            let parts = (next.method().clone(), next.uri().clone(), next.headers().clone());
+            self.kept = Some(Box::new(request(next.version(), parts)));
         }
-        let mut request = Request::new(RequestBody::new(self.body.as_ref()));
-        *request.method_mut() = message.method;
-        *request.uri_mut() = message.uri;
-        *request.headers_mut() = message.headers;
-        *request.version_mut() = match self.call.protocol {
-            Protocol::Http1 => Version::HTTP_11,
-            Protocol::Http2 => Version::HTTP_2,
-        };
-        request
+        *next.body_mut() = RequestBody::new(self.body.as_ref());
+        next
     }
 
     fn failure(&self, mut error: TrySendError<Request<RequestBody>>) -> Failure {
@@ -295,6 +281,9 @@ impl<'a> Tries<'a> {
     fn wants_another(&self, tried: &Tried) -> bool {
         let Some(policy) = self.call.retry else { return matches!(tried, Err(Failure::NotSent(_))) };
         let outcome = match tried {
+            Ok((response, ..)) if self.retriable.iter().any(|name| response.headers().contains_key(name)) => {
+                return true;
+            }
             Ok((response, ..)) => Outcome::Answer(response.status(), response.headers(), self.record.request.kind),
             Err(Failure::Connect(ConnectError::IdentityExpired)) => return false,
             Err(Failure::Connect(_)) => Outcome::ConnectFailed,
@@ -321,8 +310,8 @@ impl<'a> Tries<'a> {
         self.next = match (self.next.take(), tried) {
             // It never left.
             (Some(next), _) => Some(next),
-            (None, Err(Failure::NotSent(request))) => Some(Message::of(*request)),
-            (None, _) => self.kept.take(),
+            (None, Err(Failure::NotSent(request))) => Some(*request),
+            (None, _) => self.kept.take().map(|kept| *kept),
         };
     }
 
@@ -334,6 +323,15 @@ impl<'a> Tries<'a> {
             }
         }
     }
+}
+
+fn request(version: Version, (method, uri, headers): (Method, Uri, HeaderMap)) -> Request<RequestBody> {
+    let mut request = Request::new(RequestBody::empty());
+    *request.version_mut() = version;
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers;
+    request
 }
 
 fn source_of<E: std::error::Error + 'static>(error: &hyper::Error) -> Option<&E> {

@@ -150,9 +150,15 @@ async fn heads_that_are_none() {
             "HTTP/1.1 400",
         ),
     ];
+    let mut logged = std::collections::HashMap::new();
     for (name, request, want) in cases {
         let answer = raw(proxy.outbound, request.as_bytes()).await;
         assert!(answer.starts_with(want), "{name}: {answer}");
+        let status: u16 = want.rsplit(' ').next().unwrap().parse().unwrap();
+        let refused = |line: &serde_json::Value| line["response_flags"] == "DPE" && line["response_code"] == status;
+        logged.entry(status).and_modify(|count| *count += 1).or_insert(1);
+        let all = || proxy.log().iter().filter(|line| refused(line)).count() == logged[&status];
+        crate::eventually(&format!("{name} is logged"), async || all().then_some(())).await;
     }
     assert!(app.seen().is_empty());
 }

@@ -73,6 +73,29 @@ async fn conditions() {
     }
 }
 
+/// The policy allows it, the request says which headers are meant.
+#[tokio::test]
+async fn responses_with_headers_that_the_request_names_are_not_good_enough() {
+    for (named, want, tries) in [(Some("x-other, x-again"), StatusCode::OK, 2), (None, StatusCode::NOT_FOUND, 1)] {
+        let count = Arc::new(AtomicUsize::new(0));
+        let app = App::start(move |_| {
+            let first = count.fetch_add(1, Ordering::Relaxed) == 0;
+            let builder =
+                if first { Response::builder().status(404).header("x-again", "1") } else { Response::builder() };
+            async move { builder.body(whole("")).unwrap() }
+        })
+        .await;
+        let proxy = served(&[app.address], retry(2, &[RetryOn::RetriableHeaders]));
+        let mut request = http::Request::get("http://reviews:9080/");
+        if let Some(names) = named {
+            request = request.header("x-envoy-retriable-header-names", names);
+        }
+        let answer = Client::http1(proxy.outbound).await.send(request.body(whole("")).unwrap()).await;
+        assert_eq!((answer.status, app.seen().len()), (want, tries), "{named:?}");
+        assert_eq!(app.last().header("x-envoy-retriable-header-names"), None);
+    }
+}
+
 #[tokio::test]
 async fn another_endpoint_is_tried() {
     use RetryOn::*;

@@ -3,25 +3,24 @@
 //! It does not know where lines go.
 
 use super::LogFormat;
+use super::pen::{digits, escaped, literal, number, quoted, string};
 use super::stamp::Stamps;
 use crate::filters::FilterRun;
-use crate::record::{Kind, Record};
+use crate::record::{Address, Kind, Record};
 use http::{HeaderValue, Version};
 use std::io::Write;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Formats into a buffer that it keeps.
 pub(super) struct Line {
     format: LogFormat,
     stamps: Stamps,
-    addresses: Addresses,
     out: Vec<u8>,
 }
 
 impl Line {
     pub(super) fn new(format: LogFormat) -> Self {
-        Self { format, stamps: Stamps::new(), addresses: Addresses::new(), out: Vec::with_capacity(1024) }
+        Self { format, stamps: Stamps::new(), out: Vec::with_capacity(1024) }
     }
 
     pub(super) fn format(&mut self, record: &Record) -> &[u8] {
@@ -57,8 +56,8 @@ impl Line {
             digits(number, out);
             out.push(b' ');
         }
-        match service_time(record) {
-            Some(millis) => digits(millis, out),
+        match record.service_time {
+            Some(time) => digits(millis(time), out),
             None => out.push(b'-'),
         }
         out.push(b' ');
@@ -67,7 +66,7 @@ impl Line {
         quoted(bytes(&request.user_agent), out);
         quoted(bytes(&request.request_id), out);
         quoted(Some(request.authority.as_bytes()).filter(|a| !a.is_empty()), out);
-        addresses_text(record, &mut self.addresses, out);
+        addresses_text(record, out);
         escaped(route_name(record).unwrap_or("-").as_bytes(), out);
         if !record.filters.is_empty() {
             out.extend_from_slice(b" filters=\"");
@@ -82,41 +81,41 @@ impl Line {
     }
 
     fn json(&mut self, record: &Record) {
-        self.out.extend_from_slice(b"{\"start_time\":\"");
-        self.stamps.write(record.start, &mut self.out);
-        self.out.push(b'"');
         let request = &record.request;
         let [method, path, protocol] = request_line(record);
         let known = |text: &'static str| Some(text.as_bytes()).filter(|text| *text != b"-");
         let out = &mut self.out;
-        string(b",\"route_name\":", route_name(record).map(str::as_bytes), out);
-        string(b",\"method\":", Some(method).filter(|text| *text != b"-"), out);
-        string(b",\"path\":", Some(path).filter(|text| *text != b"-"), out);
-        string(b",\"protocol\":", Some(protocol).filter(|text| *text != b"-"), out);
+        literal(b"{\"start_time\":\"", out);
+        self.stamps.write(record.start, out);
+        literal(b"\"", out);
+        string(b",\"route_name\":\"", route_name(record).map(str::as_bytes), out);
+        string(b",\"method\":\"", Some(method).filter(|text| *text != b"-"), out);
+        string(b",\"path\":\"", Some(path).filter(|text| *text != b"-"), out);
+        string(b",\"protocol\":\"", Some(protocol).filter(|text| *text != b"-"), out);
         number(b",\"response_code\":", status(record), out);
-        string(b",\"response_flags\":", Some(record.flag.as_bytes()), out);
-        string(b",\"response_code_details\":", known(record.details), out);
-        string(b",\"connection_termination_details\":", record.termination.map(str::as_bytes), out);
+        string(b",\"response_flags\":\"", Some(record.flag.as_bytes()), out);
+        string(b",\"response_code_details\":\"", known(record.details), out);
+        string(b",\"connection_termination_details\":\"", record.termination.map(str::as_bytes), out);
         number(b",\"bytes_received\":", record.bytes_received, out);
         number(b",\"bytes_sent\":", record.bytes_sent, out);
         number(b",\"duration\":", millis(record.duration), out);
         service_time_json(record, out);
-        string(b",\"x_forwarded_for\":", bytes(&request.forwarded_for), out);
-        string(b",\"user_agent\":", bytes(&request.user_agent), out);
-        string(b",\"request_id\":", bytes(&request.request_id), out);
-        string(b",\"authority\":", Some(request.authority.as_bytes()).filter(|a| !a.is_empty()), out);
-        addresses_json(record, &mut self.addresses, out);
+        string(b",\"x_forwarded_for\":\"", bytes(&request.forwarded_for), out);
+        string(b",\"user_agent\":\"", bytes(&request.user_agent), out);
+        string(b",\"request_id\":\"", bytes(&request.request_id), out);
+        string(b",\"authority\":\"", Some(request.authority.as_bytes()).filter(|a| !a.is_empty()), out);
+        addresses_json(record, out);
         let failure = record.upstream_failure.as_deref().map(str::as_bytes);
-        string(b",\"upstream_transport_failure_reason\":", failure, out);
+        string(b",\"upstream_transport_failure_reason\":\"", failure, out);
         if !record.filters.is_empty() {
-            out.extend_from_slice(b",\"filters\":\"");
+            literal(b",\"filters\":\"", out);
             record.filters.iter().enumerate().for_each(|(index, run)| filter(index, run, out));
-            out.push(b'"');
+            literal(b"\"", out);
         }
         if let Some(reason) = &record.reason {
-            string(b",\"reason\":", Some(reason.as_bytes()), out);
+            string(b",\"reason\":\"", Some(reason.as_bytes()), out);
         }
-        out.push(b'}');
+        literal(b"}", out);
     }
 }
 
@@ -134,50 +133,47 @@ fn request_line(record: &Record) -> [&[u8]; 3] {
     [request.method.as_str().as_bytes(), request.path.as_str().as_bytes(), protocol.as_bytes()]
 }
 
-fn addresses_text(record: &Record, texts: &mut Addresses, out: &mut Vec<u8>) {
+fn addresses_text(record: &Record, out: &mut Vec<u8>) {
     let upstream = record.upstream.as_ref();
+    let text = |known: Option<&Address>, out: &mut Vec<u8>| {
+        out.extend_from_slice(known.map_or("-", Address::as_str).as_bytes());
+    };
     out.push(b'"');
-    texts.write(upstream.map(|upstream| &upstream.address), "-", out);
+    text(upstream.map(|upstream| &upstream.address), out);
     out.extend_from_slice(b"\" ");
     escaped(record.target.cluster().unwrap_or("-").as_bytes(), out);
     out.push(b' ');
     let local = upstream.and_then(|upstream| upstream.local.as_ref());
     for known in [local, Some(&record.peer.local), Some(&record.peer.remote)] {
-        texts.write(known, "-", out);
+        text(known, out);
         out.push(b' ');
     }
     escaped(record.peer.sni.as_deref().unwrap_or("-").as_bytes(), out);
     out.push(b' ');
 }
 
-fn addresses_json(record: &Record, texts: &mut Addresses, out: &mut Vec<u8>) {
+fn addresses_json(record: &Record, out: &mut Vec<u8>) {
     let upstream = record.upstream.as_ref();
-    address_json(b",\"upstream_host\":", upstream.map(|u| &u.address), texts, out);
-    string(b",\"upstream_cluster\":", record.target.cluster().map(str::as_bytes), out);
-    address_json(b",\"upstream_local_address\":", upstream.and_then(|u| u.local.as_ref()), texts, out);
-    address_json(b",\"downstream_local_address\":", Some(&record.peer.local), texts, out);
-    address_json(b",\"downstream_remote_address\":", Some(&record.peer.remote), texts, out);
-    string(b",\"requested_server_name\":", record.peer.sni.as_deref().map(str::as_bytes), out);
+    string(b",\"upstream_host\":\"", text(upstream.map(|upstream| &upstream.address)), out);
+    string(b",\"upstream_cluster\":\"", record.target.cluster().map(str::as_bytes), out);
+    string(b",\"upstream_local_address\":\"", text(upstream.and_then(|upstream| upstream.local.as_ref())), out);
+    string(b",\"downstream_local_address\":\"", text(Some(&record.peer.local)), out);
+    string(b",\"downstream_remote_address\":\"", text(Some(&record.peer.remote)), out);
+    string(b",\"requested_server_name\":\"", record.peer.sni.as_deref().map(str::as_bytes), out);
 }
 
-fn address_json(key: &[u8], known: Option<&SocketAddr>, texts: &mut Addresses, out: &mut Vec<u8>) {
-    out.extend_from_slice(key);
-    let quote = if known.is_some() { "\"" } else { "" };
-    out.extend_from_slice(quote.as_bytes());
-    texts.write(known, "null", out);
-    out.extend_from_slice(quote.as_bytes());
+fn text(address: Option<&Address>) -> Option<&[u8]> {
+    address.map(|known| known.as_str().as_bytes())
 }
 
 /// A string in Istio too: there it is a header's value.
 fn service_time_json(record: &Record, out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"upstream_service_time\":");
-    match service_time(record) {
-        Some(millis) => {
-            out.push(b'"');
-            digits(millis, out);
-            out.push(b'"');
+    match record.service_time {
+        Some(time) => {
+            number(b",\"upstream_service_time\":\"", millis(time), out);
+            literal(b"\"", out);
         }
-        None => out.extend_from_slice(b"null"),
+        None => literal(b",\"upstream_service_time\":null", out),
     }
 }
 
@@ -187,10 +183,6 @@ fn status(record: &Record) -> u64 {
 
 fn route_name(record: &Record) -> Option<&str> {
     record.route.as_ref().map(|route| &*route.name).filter(|name| !name.is_empty())
-}
-
-fn service_time(record: &Record) -> Option<u64> {
-    record.upstream.as_ref()?.service_time.map(millis)
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -210,90 +202,5 @@ fn filter(index: usize, run: &FilterRun, out: &mut Vec<u8>) {
     if let Some(digest) = run.filter.component {
         // Writing to a Vec does not fail.
         let _ = write!(out, "@{digest}");
-    }
-}
-
-fn quoted(text: Option<&[u8]>, out: &mut Vec<u8>) {
-    out.push(b'"');
-    escaped(text.unwrap_or(b"-"), out);
-    out.extend_from_slice(b"\" ");
-}
-
-/// `key` with its comma, quotes and colon.
-fn string(key: &[u8], value: Option<&[u8]>, out: &mut Vec<u8>) {
-    out.extend_from_slice(key);
-    match value {
-        None => out.extend_from_slice(b"null"),
-        Some(value) => {
-            out.push(b'"');
-            escaped(value, out);
-            out.push(b'"');
-        }
-    }
-}
-
-fn number(key: &[u8], value: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(key);
-    digits(value, out);
-}
-
-/// `format!` would be ten times the instructions, and a line has a dozen numbers.
-fn digits(mut value: u64, out: &mut Vec<u8>) {
-    let mut text = [0; 20];
-    let mut at = text.len();
-    loop {
-        at -= 1;
-        text[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&text[at..]);
-}
-
-/// Texts of addresses met lately: connections last longer than exchanges.
-struct Addresses(Vec<Option<(SocketAddr, String)>>);
-
-impl Addresses {
-    fn new() -> Self {
-        Self(vec![None; 256])
-    }
-
-    fn write(&mut self, known: Option<&SocketAddr>, unknown: &str, out: &mut Vec<u8>) {
-        let Some(address) = known else { return out.extend_from_slice(unknown.as_bytes()) };
-        // Both ends of a connection often differ in one of the two only.
-        let ip = match address {
-            SocketAddr::V4(address) => usize::from(address.ip().octets()[3]),
-            SocketAddr::V6(address) => usize::from(address.ip().octets()[15]),
-        };
-        let slot = (usize::from(address.port()) * 7 + ip) % self.0.len();
-        let slot = &mut self.0[slot];
-        let text = match slot {
-            Some((of, text)) if of == address => text,
-            _ => &slot.insert((*address, address.to_string())).1,
-        };
-        out.extend_from_slice(text.as_bytes());
-    }
-}
-
-/// What a client sent must not be able to end a field or a line. The escapes are JSON's, in the text form too.
-fn escaped(text: &[u8], out: &mut Vec<u8>) {
-    // Without a way out in the middle, so that it is done in wide steps.
-    let plain = text
-        .iter()
-        .fold(true, |plain, byte| plain & (*byte >= 0x20) & (*byte < 0x7f) & (*byte != b'"') & (*byte != b'\\'));
-    if plain {
-        return out.extend_from_slice(text);
-    }
-    for c in String::from_utf8_lossy(text).chars() {
-        let _ = match c {
-            '"' | '\\' => write!(out, "\\{c}"),
-            '\n' => write!(out, "\\n"),
-            '\r' => write!(out, "\\r"),
-            '\t' => write!(out, "\\t"),
-            c if (c as u32) < 0x20 || c as u32 == 0x7f => write!(out, "\\u{:04x}", c as u32),
-            c => write!(out, "{c}"),
-        };
     }
 }

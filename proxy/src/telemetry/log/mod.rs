@@ -3,6 +3,7 @@
 //! A worker never waits: where its ring is full the line is dropped and counted.
 
 mod line;
+mod pen;
 mod ring;
 mod stamp;
 

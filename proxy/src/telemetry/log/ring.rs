@@ -52,15 +52,17 @@ impl Ring {
             return Filled::Full;
         }
         self.word(written).store(record.len() as u64, Ordering::Relaxed);
-        let mut at = written.wrapping_add(1);
         let (chunks, rest) = record.as_chunks::<WORD>();
-        for chunk in chunks {
-            self.word(at).store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
-            at = at.wrapping_add(1);
-        }
+        let (first, second) = self.words_from(written.wrapping_add(1));
+        let (before, after) = chunks.split_at(chunks.len().min(first.len()));
+        let store =
+            |(word, chunk): (&AtomicU64, &[u8; WORD])| word.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
+        first.iter().zip(before).for_each(store);
+        second.iter().zip(after).for_each(store);
         if !rest.is_empty() {
             let mut last = [0; WORD];
             last[..rest.len()].copy_from_slice(rest);
+            let at = written.wrapping_add(1 + chunks.len());
             self.word(at).store(u64::from_le_bytes(last), Ordering::Relaxed);
         }
         // Publishes the words above.
@@ -76,9 +78,12 @@ impl Ring {
             let length = self.word(read).load(Ordering::Relaxed) as usize;
             let (start, words) = (out.len(), length.div_ceil(WORD));
             out.resize(start + words * WORD, 0);
-            for (at, bytes) in (1..).zip(out[start..].as_chunks_mut::<WORD>().0) {
-                *bytes = self.word(read.wrapping_add(at)).load(Ordering::Relaxed).to_le_bytes();
-            }
+            let (first, second) = self.words_from(read.wrapping_add(1));
+            let (before, after) = out[start..].as_chunks_mut::<WORD>().0.split_at_mut(words.min(first.len()));
+            let load =
+                |(word, bytes): (&AtomicU64, &mut [u8; WORD])| *bytes = word.load(Ordering::Relaxed).to_le_bytes();
+            first.iter().zip(before).for_each(load);
+            second.iter().zip(after).for_each(load);
             out.truncate(start + length);
             read = read.wrapping_add(1 + words);
         }
@@ -87,6 +92,12 @@ impl Ring {
 
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
+    }
+
+    /// All words, beginning at a position: two runs, since the ring's end may lie between them.
+    fn words_from(&self, position: usize) -> (&[AtomicU64], &[AtomicU64]) {
+        let (second, first) = self.words.split_at(position & (self.words.len() - 1));
+        (first, second)
     }
 
     fn word(&self, position: usize) -> &AtomicU64 {

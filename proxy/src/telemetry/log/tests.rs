@@ -10,6 +10,7 @@ use crate::samples::{self, Stand, backend_name};
 use crate::telemetry::Telemetry;
 use http::{HeaderValue, StatusCode};
 use serde_json::Value;
+use std::rc::Rc;
 use weft_filter_host::OnFailure;
 
 fn full(stand: &Stand) -> Record {
@@ -18,13 +19,13 @@ fn full(stand: &Stand) -> Record {
     let backend = plan.backend(&backend_name("v1")).unwrap().clone();
     let endpoint = backend.endpoints().list[0].clone();
     record.target = Target::Backend(backend);
-    record.upstream = Some(UpstreamFacts {
+    record.upstream = Some(Rc::new(UpstreamFacts {
         address: ([10, 0, 0, 7], 15006).into(),
         endpoint_address: endpoint.address.clone(),
         local: Some(([10, 0, 0, 1], 50_000).into()),
         party: endpoint.party.clone(),
-        service_time: Some(Duration::from_millis(12)),
-    });
+    }));
+    record.service_time = Some(Duration::from_millis(12));
     let Lookup::Found(service) = plan.lookup("reviews") else { panic!("reviews is not found") };
     let head = crate::headers::Head {
         method: record.request.method.clone(),
