@@ -52,7 +52,8 @@ fn subject() -> Value {
     json!({"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE})
 }
 
-fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
+fn rule<T: AsRef<str>>(group: &str, resources: &[T], verbs: &[&str]) -> Value {
+    let resources: Vec<_> = resources.iter().map(AsRef::as_ref).collect();
     json!({"apiGroups": [group], "resources": resources, "verbs": verbs})
 }
 
@@ -66,17 +67,22 @@ const WATCH: &[&str] = &["list", "watch"];
 fn cluster_role() -> Value {
     let networking = ["virtualservices", "destinationrules", "serviceentries", "workloadentries"];
     let rules = [
-        // Discovery.
-        rule("", &["services", "pods", "nodes"], WATCH),
-        rule("", &["namespaces"], &["get", "list", "watch"]),
+        // Discovery; at admission the labels of a pod's namespace are asked for, whatever the watch has seen.
+        rule("", &["services", "pods", "namespaces"], WATCH),
+        rule("", &["namespaces"], &["get"]),
         rule("discovery.k8s.io", &["endpointslices"], WATCH),
         // Configuration, and the truth about it.
         rule("networking.istio.io", &networking, WATCH),
         rule("security.istio.io", &["peerauthentications"], WATCH),
         rule("weft.dev", &["filters", "meshes"], WATCH),
-        rule("networking.istio.io", &["virtualservices/status", "destinationrules/status"], &["patch"]),
-        rule("weft.dev", &["filters/status"], &["patch"]),
+        rule("networking.istio.io", &networking.map(|name| format!("{name}/status")), &["patch"]),
+        rule("security.istio.io", &["peerauthentications/status"], &["patch"]),
+        rule("weft.dev", &["filters/status", "meshes/status"], &["patch"]),
         rule("events.k8s.io", &["events"], &["create", "patch"]),
+        // What would be a hole if nobody said that it is not acted on, and whose CRDs ours are.
+        rule("networking.istio.io", &["gateways", "sidecars"], WATCH),
+        rule("security.istio.io", &["authorizationpolicies", "requestauthentications"], WATCH),
+        rule("extensions.istio.io", &["wasmplugins"], WATCH),
         rule("apiextensions.k8s.io", &["customresourcedefinitions"], WATCH),
         // Who a pod is.
         rule("authentication.k8s.io", &["tokenreviews"], &["create"]),
@@ -107,7 +113,7 @@ fn role() -> Value {
         rule("", &["secrets"], &["create", "get"]),
         named("", &["secrets"], &["weft-ca"], &["list", "watch", "update"]),
         // Roots of registries, last good versions, and who leads.
-        rule("", &["configmaps"], &["get", "list", "watch", "create", "update", "delete"]),
+        rule("", &["configmaps"], &["get", "list", "watch", "create", "patch", "delete"]),
         rule("coordination.k8s.io", &["leases"], &["create"]),
         named("coordination.k8s.io", &["leases"], &[NAME], &["get", "update"]),
     ];
