@@ -1,4 +1,5 @@
-//! Generates the gRPC servers from weft-wire's table of services, and apart from them clients for the tests.
+//! Generates the gRPC servers from weft-wire's table of services, and apart from them clients: for the tests, and for
+//! a replica that copies from another.
 
 use std::path::Path;
 use tonic_build::manual::{Builder, Method, Service};

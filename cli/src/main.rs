@@ -46,7 +46,8 @@ enum Command {
     /// Component on standard input, precompiled artifact on standard output, within limits
     #[command(hide = true)]
     FilterCompile {
-        /// The artifact key that is wanted; another program's is refused
+        /// The artifact key that is wanted, another program's is refused; or --artifact-key, to be told it
+        #[arg(allow_hyphen_values = true)]
         key: Option<String>,
     },
 }

@@ -2,24 +2,24 @@
 //!
 //! It knows the order in which parts start and stop, and nothing of what they do.
 
-use crate::artifacts::{Artifacts, ArtifactsOptions};
+use crate::artifacts::{Artifacts, ArtifactsOptions, Cupboard};
 use crate::ca::{self, Authority, Refreshed};
-use crate::kube::{self, Cluster, ClusterSource};
-use crate::source::{FileSet, Folder, Interest, Source};
+use crate::kube;
+use crate::origin::{self, Origin};
 use crate::state::{Lock, StateFolder};
 use crate::status::Metrics;
-use crate::stream::{self, JoinTokens, Services, ServingTls, Stop};
-use crate::token::used::UsedTokens;
+use crate::stream::{self, Services, ServingTls, Stop};
 use crate::token::{self, Uses};
 use crate::world::{Event, Loop, Surroundings, WorldCell};
 use crate::{Options, RotateOptions, TokenOptions, status};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use weft_config::World;
@@ -56,13 +56,16 @@ impl ControlPlane {
         let state = StateFolder::open(&options.state_path())?;
         let claim = state.claim()?;
         let now = ca::seconds(SystemTime::now());
-        let authority = Arc::new(Authority::open(&state, options.authority(), now)?);
-        let artifacts = start_artifacts(&state)?;
+        let mut origin = Origin::open(options).await?;
+        let authority = Arc::new(origin.authority(&state, options, now).await?);
+        let filters = state.path().join(FILTERS);
+        origin.stock_up(options, &authority, &filters).await?;
+        let artifacts = start_artifacts(filters, options, origin.cupboard())?;
         let metrics = Arc::new(Metrics::new(SystemTime::now()));
         let cell: WorldCell = Arc::new(ArcSwap::from_pointee(World::default()));
         let stirred = Arc::new(Notify::new());
-        let (origin, files) = Origin::open(options).await?;
-        warn(&files);
+        let files = origin.first().await?;
+        origin::warn(&files);
         let surroundings = Surroundings {
             state: state.clone(),
             authority: authority.clone(),
@@ -72,7 +75,7 @@ impl ControlPlane {
             stirred: stirred.clone(),
         };
         // With the world comes the trust domain, and with that our own certificate.
-        let world_loop = Loop::new(surroundings, files)?;
+        let world_loop = tokio::task::spawn_blocking(|| Loop::new(surroundings, files)).await??;
         let tls = Arc::new(ServingTls::new(&authority.issuing(), now)?);
         let listener = bind(options.listen, "--listen").await?;
         let status_listener = bind(options.status, "--status").await?;
@@ -80,11 +83,12 @@ impl ControlPlane {
         let (events, incoming) = mpsc::channel(EVENTS_MAX);
         let services = Services {
             events: events.clone(),
-            first: Arc::new(JoinTokens::new(authority.clone(), cell.clone(), UsedTokens::open(&state)?)),
+            first: origin.first_contact(&authority, &cell, &state)?,
             cell,
             authority: authority.clone(),
             metrics: metrics.clone(),
             streams: Arc::new(AtomicU64::new(0)),
+            stock: artifacts.stock(),
         };
         let world = std::thread::Builder::new().name("weft-world".to_owned()).spawn(|| world_loop.run(incoming))?;
         let shared = kube::Shared {
@@ -136,69 +140,18 @@ pub fn rotate_root(options: &RotateOptions) -> anyhow::Result<String> {
     Ok(format!("proxies are told of the new root now; it signs in {:?}", Duration::from_secs(signs_from - now)))
 }
 
-fn start_artifacts(state: &StateFolder) -> anyhow::Result<Artifacts> {
+fn start_artifacts(folder: PathBuf, from: &Options, cupboard: Arc<dyn Cupboard>) -> anyhow::Result<Artifacts> {
     let engine = Engine::new(EngineOptions::default()).context("cannot start the Wasm engine that admits filters")?;
-    let options = ArtifactsOptions::new(state.path().join("filters"), engine)?;
+    let mut options = ArtifactsOptions { cupboard, ..ArtifactsOptions::new(folder, engine)? };
+    if let Some(folder) = &from.compilers {
+        options.add_compilers(folder).with_context(|| format!("cannot read --compilers {}", folder.display()))?;
+    }
     Ok(Artifacts::start(options)?)
 }
 
 async fn bind(address: SocketAddr, option: &str) -> anyhow::Result<TcpListener> {
     let failed = || format!("cannot listen on {address}; free it, or give another with {option}");
     TcpListener::bind(address).await.with_context(failed)
-}
-
-/// Where configuration comes from, read once and ready to be watched.
-enum Origin {
-    Folder(Folder),
-    Cluster(Box<(Cluster, ClusterSource, Vec<tokio::task::JoinHandle<()>>)>),
-}
-
-impl Origin {
-    /// With all that there is now.
-    async fn open(options: &Options) -> anyhow::Result<(Self, FileSet)> {
-        if let Some(path) = &options.origin.folder {
-            let mut folder = Folder::new(path);
-            let files = folder.read(Instant::now());
-            return Ok((Self::Folder(folder), files));
-        }
-        let (cluster, mut source, tasks) = kube::watch().await?;
-        let files = source.first().await.context("the watches of the cluster ended")?;
-        Ok((Self::Cluster(Box::new((cluster, source, tasks))), files))
-    }
-
-    fn watch(self, shared: &kube::Shared) -> std::io::Result<Vec<tokio::task::JoinHandle<()>>> {
-        match self {
-            Self::Folder(folder) => watch_folder(folder, shared.events.clone()).map(|()| Vec::new()),
-            Self::Cluster(parts) => {
-                let (cluster, source, mut tasks) = *parts;
-                tasks.push(tokio::spawn(watch_cluster(source, shared.events.clone())));
-                tasks.extend(kube::start(&cluster, shared));
-                Ok(tasks)
-            }
-        }
-    }
-}
-
-async fn watch_cluster(mut source: ClusterSource, events: mpsc::Sender<Event>) {
-    while let Some(files) = source.next().await {
-        warn(&files);
-        if events.send(Event::Files(files)).await.is_err() {
-            return;
-        }
-    }
-}
-
-fn watch_folder(folder: Folder, events: mpsc::Sender<Event>) -> std::io::Result<()> {
-    let mut publish = move |files: FileSet| {
-        warn(&files);
-        match events.blocking_send(Event::Files(files)) {
-            Ok(()) => Interest::Wanted,
-            Err(_) => Interest::Gone,
-        }
-    };
-    // Nobody waits for it: it ends with the loop, or with the process.
-    std::thread::Builder::new().name("weft-folder".to_owned()).spawn(move || folder.watch(&mut publish))?;
-    Ok(())
 }
 
 async fn watch_artifacts(artifacts: Artifacts, events: mpsc::Sender<Event>) {
@@ -222,13 +175,15 @@ async fn watch_time(
     loop {
         ticks.tick().await;
         let now = ca::seconds(SystemTime::now());
-        let refreshed = authority.refresh(now);
+        let keys = authority.clone();
+        let refreshed = tokio::task::spawn_blocking(move || keys.refresh(now)).await;
+        let Ok(refreshed) = refreshed else { return };
         let issuing = authority.issuing();
         metrics.root_expires(issuing.root_expires());
         let changed = match refreshed {
             Ok(refreshed) => refreshed == Refreshed::Changed || tls.serves_other_than(issuing.trust()),
             Err(error) => {
-                tracing::error!(%error, "the keys in the state folder cannot be read; the earlier ones count on");
+                tracing::error!(%error, "the keys of the mesh cannot be read or changed; the earlier ones count on");
                 false
             }
         };
@@ -240,12 +195,6 @@ async fn watch_time(
         if told.is_err() {
             return;
         }
-    }
-}
-
-fn warn(files: &FileSet) {
-    for problem in &files.problems {
-        tracing::warn!(code = problem.code.name(), path = problem.path, reason = problem.reason, "{}", problem.remedy);
     }
 }
 
@@ -282,6 +231,8 @@ async fn stop_signal() -> std::io::Result<()> {
     Ok(())
 }
 
+/// In the state folder: components, artifacts, what was last good.
+const FILTERS: &str = "filters";
 const EVENTS_MAX: usize = 1024;
 const TICK: Duration = Duration::from_millis(500);
 const STOP_MAX: Duration = Duration::from_secs(5);

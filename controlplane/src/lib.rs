@@ -11,6 +11,8 @@ pub mod artifacts;
 pub mod ca;
 mod kube;
 mod options;
+mod origin;
+mod replica;
 mod rpc;
 pub mod source;
 pub mod state;

@@ -1,10 +1,11 @@
 //! The binary `weft-controlplane`: the control plane and nothing else.
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 use weft_controlplane::{LogFormat, Options};
+use weft_filter_host::compile;
 
 // musl's own takes ten times as long.
 #[cfg(target_env = "musl")]
@@ -12,35 +13,22 @@ use weft_controlplane::{LogFormat, Options};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
-#[command(name = "weft-controlplane", version, about, args_conflicts_with_subcommands = true)]
+#[command(name = "weft-controlplane", version, about)]
 struct Line {
-    #[command(subcommand)]
-    inner: Option<Inner>,
     #[command(flatten)]
-    options: Option<Options>,
-}
-
-/// What the control plane calls itself for.
-#[derive(Subcommand)]
-enum Inner {
-    /// Compiles one filter, from standard input to standard output
-    #[command(hide = true)]
-    FilterCompile { arguments: Vec<String> },
+    options: Options,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    let line = Line::parse();
-    match (line.inner, line.options) {
-        (Some(Inner::FilterCompile { arguments }), _) => {
-            Ok(weft_filter_host::compile::child_main(arguments.into_iter()))
-        }
-        (None, Some(options)) => {
-            log(&options)?;
-            weft_controlplane::run(options)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        (None, None) => anyhow::bail!("give a folder of YAML (weft-controlplane -f DIR), or --kubernetes"),
+    // What the control plane calls itself for: no command of a person's.
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(compile::SUBCOMMAND) {
+        return Ok(compile::child_main(arguments));
     }
+    let options = Line::parse().options;
+    log(&options)?;
+    weft_controlplane::run(options)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn log(options: &Options) -> anyhow::Result<()> {

@@ -24,6 +24,12 @@ pub struct Options {
     /// Folder for keys, used tokens and compiled filters [default: $XDG_STATE_HOME/weft/controlplane]
     #[arg(long, value_name = "DIR", env = "WEFT_CONTROLPLANE_STATE")]
     pub state: Option<PathBuf>,
+    /// Other replicas, which share this one's CA: what they have of filters is copied before this one serves
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
+    pub replicas: Vec<SocketAddr>,
+    /// Folder of programs that compile filters for sidecars of other releases, each for one
+    #[arg(long, value_name = "DIR", env = "WEFT_COMPILERS")]
+    pub compilers: Option<PathBuf>,
     /// Life of a workload's certificate; sidecars renew at half of it
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration)]
     pub svid_life: Duration,

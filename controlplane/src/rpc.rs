@@ -14,3 +14,9 @@ pub(crate) mod artifacts {
 pub(crate) mod identity {
     include!(concat!(env!("OUT_DIR"), "/weft.v1.Identity.rs"));
 }
+
+#[allow(clippy::all, unreachable_pub, unused_qualifications)]
+pub(crate) mod replicas {
+    include!(concat!(env!("OUT_DIR"), "/weft.v1.Replicas.rs"));
+    include!(concat!(env!("OUT_DIR"), "/clients/weft.v1.Replicas.rs"));
+}

@@ -2,7 +2,7 @@
 //!
 //! The checksum tells a damaged file from a forged one; the signature is checked by who has the signers' keys.
 
-use crate::{DecodeError, Ledger, proto};
+use crate::{DecodeError, Ledger, Seen, decode_seen, encode_seen, proto};
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -15,6 +15,8 @@ pub struct SnapshotFile {
     /// Over [`crate::snapshot_payload`] of `workload` and the ledger's revision.
     pub signature: Vec<u8>,
     pub ledger: Ledger,
+    /// As it came with the update.
+    pub seen: Seen,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +55,7 @@ impl SnapshotFile {
             revision: self.ledger.revision(),
             signature: self.signature.clone(),
             entries: self.ledger.entries(),
+            seen: encode_seen(&self.seen),
         };
         let body = stored.encode_to_vec();
         let mut bytes = Vec::with_capacity(HEADER.len() + 32 + body.len());
@@ -78,7 +81,7 @@ impl SnapshotFile {
         if computed != stored.revision {
             return Err(SnapshotFileError::Revision { claimed: stored.revision, computed });
         }
-        Ok(Self { workload, signature: stored.signature, ledger })
+        Ok(Self { workload, signature: stored.signature, ledger, seen: decode_seen(&stored.seen) })
     }
 }
 

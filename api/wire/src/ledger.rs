@@ -125,6 +125,7 @@ impl Ledger {
             set: self.0.iter().filter(changed).map(entry).collect(),
             removed: held.0.keys().filter(|key| !self.0.contains_key(*key)).cloned().collect(),
             signature: Vec::new(),
+            seen: Vec::new(),
         }
     }
 

@@ -7,12 +7,14 @@ mod error;
 mod file;
 mod ledger;
 pub mod rpc;
+mod seen;
 mod sign;
 
 pub use convert::{decode_key, decode_resource, encode_key, encode_resource};
 pub use error::{ApplyError, DecodeError};
 pub use file::{SnapshotFile, SnapshotFileError};
 pub use ledger::{Applied, Hash, Holding, Ledger, resource_hash, revision};
+pub use seen::{Seen, decode_seen, encode_seen};
 pub use sign::{SIGNATURE_LEN, artifact_payload, snapshot_payload};
 
 /// The messages of `proto/weft.proto` as prost types.

@@ -45,6 +45,8 @@ mod tests {
             "/weft.v1.Discovery/Stream stream FromProxy -> stream FromControlPlane",
             "/weft.v1.Artifacts/Fetch FetchRequest -> stream FetchChunk",
             "/weft.v1.Identity/Sign SignRequest -> SignResponse",
+            "/weft.v1.Replicas/Stock StockRequest -> StockResponse",
+            "/weft.v1.Replicas/Copy StockItem -> stream CopyChunk",
         ];
         assert_eq!(rows, want);
     }

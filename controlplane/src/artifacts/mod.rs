@@ -16,6 +16,7 @@ mod keep;
 mod problem;
 mod run;
 mod sources;
+mod stock;
 mod store;
 mod tracks;
 mod wanted;
@@ -24,10 +25,11 @@ pub use crate::state::StateError;
 pub use cupboard::{Cupboard, Needs, NoCluster, Place, PlaceKind, Shut};
 pub use facts::{Artifact, Facts, FilterStatus, PolicyFact, Progress, Version};
 pub use problem::{FilterProblem, ProblemKind};
+pub use stock::{Intake, Item, Stock};
 pub use wanted::Wanted;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::watch;
 use weft_filter_host::Engine;
@@ -48,6 +50,22 @@ pub struct ArtifactsOptions {
 }
 
 impl ArtifactsOptions {
+    /// Programs in a folder, each of which compiles for proxies of another version. What is no compiler is named in the
+    /// log and passed over. Blocks.
+    pub fn add_compilers(&mut self, folder: &Path) -> std::io::Result<()> {
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            match weft_filter_host::compile::key_of(&path) {
+                Ok(key) => {
+                    tracing::info!(program = %path.display(), key, "compiles filters too");
+                    self.compilers.entry(key).or_insert(path);
+                }
+                Err(error) => tracing::warn!(%error, "a file in --compilers is passed over"),
+            }
+        }
+        Ok(())
+    }
+
     /// This program compiles, for proxies of its own version.
     pub fn new(folder: PathBuf, engine: Engine) -> std::io::Result<Self> {
         let compilers = BTreeMap::from([(weft_filter_host::artifact_key(), std::env::current_exe()?)]);
@@ -60,6 +78,7 @@ impl ArtifactsOptions {
 pub struct Artifacts {
     wanted: watch::Sender<(u64, Wanted)>,
     facts: watch::Receiver<Arc<Facts>>,
+    stock: Stock,
 }
 
 impl Artifacts {
@@ -67,8 +86,10 @@ impl Artifacts {
     pub fn start(options: ArtifactsOptions) -> Result<Self, StateError> {
         let (wanted, wants) = watch::channel((0, Wanted::default()));
         let (publish, facts) = watch::channel(Arc::default());
-        tokio::spawn(run::Loop::open(options, wants, publish)?.run());
-        Ok(Self { wanted, facts })
+        let running = run::Loop::open(options, wants, publish)?;
+        let stock = running.stock();
+        tokio::spawn(running.run());
+        Ok(Self { wanted, facts, stock })
     }
 
     /// Answers a running number: facts that reflect it have taken `wanted` in, and hold what was last good of it.
@@ -79,6 +100,11 @@ impl Artifacts {
             *current = (number, wanted);
         });
         number
+    }
+
+    /// For another replica.
+    pub fn stock(&self) -> Stock {
+        self.stock.clone()
     }
 
     /// Changes whenever something else is published.

@@ -8,6 +8,7 @@ use super::good::{Good, asks};
 use super::job::{Outcome, PULLS_MAX, Workshop};
 use super::keep::Retired;
 use super::sources::Sources;
+use super::stock::Stock;
 use super::store::Store;
 use super::tracks::Tracks;
 use super::{ArtifactsOptions, StateError, Wanted};
@@ -83,6 +84,10 @@ impl Loop {
             outcomes: mpsc::channel(OUTCOMES_MAX),
             layouts: Layouts::new(),
         })
+    }
+
+    pub(super) fn stock(&self) -> Stock {
+        Stock::of(&self.shop.store)
     }
 
     pub(super) async fn run(mut self) {

@@ -79,15 +79,36 @@ impl Store {
     }
 
     pub(super) fn add_artifact(&self, component: Digest, key: &str, native: &[u8]) -> io::Result<Artifact> {
-        let folder = self.at("artifacts").join(hex(component));
-        private_folder(&folder)?;
         let digest = Digest(Sha256::digest(native).into());
-        let path = folder.join(format!("{key}@{}", hex(digest)));
         let mut file = tempfile::NamedTempFile::new_in(self.spool())?;
         file.write_all(native)?;
         file.as_file().sync_all()?;
-        file.persist(&path).map_err(|error| error.error)?;
+        let path = self.put(component, Some(key), digest, file)?;
         Ok(Artifact { digest, key: key.to_owned(), component, path, bytes: native.len() as u64 })
+    }
+
+    /// A file of the spool whose bytes give `digest`; without a key the component itself.
+    pub(super) fn put(
+        &self,
+        component: Digest,
+        key: Option<&str>,
+        digest: Digest,
+        file: tempfile::NamedTempFile,
+    ) -> io::Result<PathBuf> {
+        let path = match key {
+            None => self.at("components").join(hex(component)),
+            Some(key) => {
+                let folder = self.at("artifacts").join(hex(component));
+                private_folder(&folder)?;
+                folder.join(format!("{key}@{}", hex(digest)))
+            }
+        };
+        file.persist(&path).map_err(|error| error.error)?;
+        Ok(path)
+    }
+
+    pub(super) fn damaged(&self, error: impl ToString) -> StateError {
+        self.folder.damaged(LAST_GOOD, error)
     }
 
     /// Everything that is held, by component, with its bytes on disk.

@@ -26,6 +26,28 @@ pub(crate) async fn connect() -> Result<Client, ClientError> {
     Ok(Client::try_from(config)?)
 }
 
+/// The API server's own words, or what kept it from saying any.
+pub(super) fn said(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        return if status.message.is_empty() {
+            format!("{} {}", status.code, status.reason)
+        } else {
+            status.message.clone()
+        };
+    }
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        // Errors of several layers often repeat what they wrap.
+        let words = inner.to_string();
+        if !text.ends_with(&words) {
+            text.push_str(&format!(": {words}"));
+        }
+        source = inner.source();
+    }
+    text
+}
+
 /// A stopped API server accepts and says nothing; the next attempt should not wait long for it.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// After so long without a byte a connection counts as dead.

@@ -6,9 +6,13 @@
 //! It does not know what the objects mean: they go to weft-config as texts.
 
 mod client;
+mod cupboard;
+mod identity;
 mod kinds;
 mod last_good;
 mod lease;
+mod replicas;
+mod root;
 mod source;
 mod status;
 mod trim;
@@ -16,17 +20,23 @@ mod verdict;
 mod watch;
 
 pub(crate) use client::ClientError;
+pub(crate) use cupboard::ClusterCupboard;
+pub(crate) use identity::PodTokens;
+pub(crate) use replicas::ready_replicas;
+pub(crate) use root::SecretVault;
 pub(crate) use source::ClusterSource;
 
 use crate::ca::Authority;
 use crate::status::Metrics;
 use crate::world::{Event, WorldCell};
+use client::said;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::Client;
 use kube::runtime::reflector::Store;
 use std::sync::Arc;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
+use watch::events;
 
 /// What all parts that work with the cluster share.
 #[derive(Clone)]
@@ -74,6 +84,7 @@ pub(crate) fn start(cluster: &Cluster, shared: &Shared) -> Vec<JoinHandle<()>> {
     vec![
         tokio::spawn(lease::elect(cluster.clone(), role)),
         tokio::spawn(status::write(cluster.clone(), shared.clone(), roles)),
+        tokio::spawn(root::keep(cluster.client.clone(), shared.authority.clone())),
     ]
 }
 

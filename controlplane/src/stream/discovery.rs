@@ -6,15 +6,15 @@ use super::Services;
 use super::caller::{Caller, CallerSvid};
 use super::sign::named;
 use crate::rpc::discovery::discovery_server::Discovery;
-use crate::world::{Event, Joining, Line, SUBSCRIPTIONS_MAX, StreamId};
-use std::collections::BTreeSet;
+use crate::world::{Event, Joining, Line, Running, SUBSCRIPTIONS_MAX, StreamId};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-use weft_snapshot::Host;
+use weft_snapshot::{FilterKey, Host};
 use weft_wire::proto::{self, from_control_plane, from_proxy};
 use weft_wire::{Holding, LEVEL, LEVEL_MIN};
 
@@ -94,7 +94,7 @@ impl Services {
 
     fn joining(&self, hello: proto::Hello, caller: &Caller, svid: CallerSvid, line: Line) -> Result<Joining, Status> {
         let member = self.known(&named(&hello.workload)?, &svid)?;
-        if hello.subscriptions.len() > SUBSCRIPTIONS_MAX || hello.held.len() > HELD_MAX {
+        if hello.subscriptions.len() > SUBSCRIPTIONS_MAX || hello.held.len() > HELD_MAX || hello.seen.len() > SEEN_MAX {
             return Err(Status::resource_exhausted("the hello asks for or holds too much; hold nothing and try again"));
         }
         let held = Holding::of_hello(&hello.held).map_err(|error| Status::invalid_argument(error.to_string()))?;
@@ -111,6 +111,8 @@ impl Services {
             inbound: inbound(&hello.inbound_address, caller.remote)?,
             asked: hosts(&hello.subscriptions),
             held,
+            running: running(hello.running)?,
+            seen: weft_wire::decode_seen(&hello.seen),
             line,
         })
     }
@@ -155,6 +157,15 @@ fn agree(level: u32) -> Result<u32, Status> {
     Ok(level.min(LEVEL))
 }
 
+fn running(said: Vec<proto::Running>) -> Result<BTreeMap<FilterKey, Running>, Status> {
+    let digest = |text: &str| text.parse().map_err(|error| Status::invalid_argument(format!("{error}")));
+    let one = |said: proto::Running| {
+        let (component, artifact) = (digest(&said.component)?, digest(&said.artifact)?);
+        Ok((FilterKey(said.filter), Running { component, artifact, config: said.config }))
+    };
+    said.into_iter().map(one).collect()
+}
+
 /// A proxy that listens on all addresses is reached where it comes from.
 fn inbound(text: &str, remote: SocketAddr) -> Result<Option<SocketAddr>, Status> {
     if text.is_empty() {
@@ -183,6 +194,8 @@ const HELLO_MAX: Duration = Duration::from_secs(10);
 /// A welcome, one update, and the reason for the end.
 const OUTBOX_MAX: usize = 4;
 const HELD_MAX: usize = 200_000;
+/// Kinds of objects.
+const SEEN_MAX: usize = 256;
 const PROBLEMS_MAX: usize = 32;
 const TEXT_BYTES_MAX: usize = 1024;
 

@@ -1,7 +1,7 @@
 //! The side that proxies see: TLS under HTTP/2 under gRPC, and the three services over it.
 //!
 //! ```text
-//! accept ─ TLS (client certificate, if any, by our own roots) ─▶ Identity.Sign · Discovery.Stream · Artifacts.Fetch
+//! accept ─ TLS (client certificate, if any, by our own roots) ─▶ Identity.Sign · Discovery.Stream · Artifacts.Fetch · Replicas
 //! ```
 //! It decides who may speak; what is said comes from the world loop and the CA.
 
@@ -9,16 +9,20 @@ mod caller;
 mod discovery;
 mod fetch;
 mod first;
+mod replicas;
 mod sign;
 mod tls;
 
-pub(crate) use first::{FirstContact, JoinTokens};
+pub(crate) use first::{FirstContact, JoinTokens, Shown};
+pub(crate) use replicas::{meant, said};
 pub(crate) use tls::ServingTls;
 
+use crate::artifacts::Stock;
 use crate::ca::Authority;
 use crate::rpc::artifacts::artifacts_server::ArtifactsServer;
 use crate::rpc::discovery::discovery_server::DiscoveryServer;
 use crate::rpc::identity::identity_server::IdentityServer;
+use crate::rpc::replicas::replicas_server::ReplicasServer;
 use crate::status::Metrics;
 use crate::world::{Event, WorldCell};
 use hyper::body::Incoming;
@@ -45,6 +49,7 @@ pub(crate) struct Services {
     pub(crate) first: Arc<dyn FirstContact>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) streams: Arc<AtomicU64>,
+    pub(crate) stock: Stock,
 }
 
 /// Serves until `stop` says so, and then until what is under way has ended.
@@ -145,6 +150,7 @@ struct Routes {
     discovery: DiscoveryServer<Services>,
     artifacts: ArtifactsServer<Services>,
     identity: IdentityServer<Services>,
+    replicas: ReplicasServer<Services>,
 }
 
 impl Routes {
@@ -154,7 +160,10 @@ impl Routes {
                 .max_decoding_message_size(weft_wire::MESSAGE_BYTES_MAX)
                 .max_encoding_message_size(weft_wire::MESSAGE_BYTES_MAX),
             artifacts: ArtifactsServer::new(services.clone()).max_decoding_message_size(SMALL_BYTES_MAX),
-            identity: IdentityServer::new(services).max_decoding_message_size(SMALL_BYTES_MAX),
+            identity: IdentityServer::new(services.clone()).max_decoding_message_size(SMALL_BYTES_MAX),
+            replicas: ReplicasServer::new(services)
+                .max_decoding_message_size(SMALL_BYTES_MAX)
+                .max_encoding_message_size(weft_wire::MESSAGE_BYTES_MAX),
         }
     }
 
@@ -167,6 +176,7 @@ impl Routes {
             <DiscoveryServer<Services> as NamedService>::NAME => self.discovery.call(request).await,
             <ArtifactsServer<Services> as NamedService>::NAME => self.artifacts.call(request).await,
             <IdentityServer<Services> as NamedService>::NAME => self.identity.call(request).await,
+            <ReplicasServer<Services> as NamedService>::NAME => self.replicas.call(request).await,
             other => Ok(Status::unimplemented(format!("there is no service {other:?} here")).into_http()),
         }
     }

@@ -58,6 +58,11 @@ impl Services {
             let refusal = format!("the request names {id}, and workload {name} is {own}; a request needs no names");
             return Err(Status::permission_denied(refusal));
         }
+        let own = self.authority.issuing().control_plane().map_err(|error| failed(&error))?;
+        if member.identity == own {
+            let refusal = format!("{own} is the control plane's own, and {} is no replica of it", member.name);
+            return Err(Status::permission_denied(refusal));
+        }
         let (services, name) = (self.clone(), member.name.clone());
         let issued = tokio::task::spawn_blocking(move || services.issue(&member, &asked.csr)).await;
         let (response, expires) = issued.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use weft_config::{Policy, World};
+use weft_wire::Seen;
 
 #[derive(Default)]
 pub(super) struct Adoption {
@@ -52,6 +53,17 @@ impl Adoption {
 
     pub(super) fn facts(&self) -> &Arc<Facts> {
         &self.facts
+    }
+
+    /// How far the cluster had come of which `current` tells.
+    pub(super) fn seen(&self) -> &Seen {
+        &self.files.versions
+    }
+
+    /// The cluster has gone on, and the newest world still tells how it is.
+    pub(super) fn saw(&mut self, files: &FileSet) {
+        let newest = self.waiting.as_mut().map_or(&mut self.files, |waiting| &mut waiting.files);
+        newest.versions = files.versions.clone();
     }
 
     pub(super) fn propose(&mut self, world: Arc<World>, files: &FileSet, wanted: u64, now: Instant) {

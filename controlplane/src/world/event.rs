@@ -5,13 +5,13 @@ use crate::artifacts::{Artifact, Facts};
 use crate::ca::Seconds;
 use crate::source::FileSet;
 use crate::status::Report;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
-use weft_snapshot::{Digest, Host, SpiffeId, WorkloadName};
-use weft_wire::{Holding, proto};
+use weft_snapshot::{Digest, FilterKey, Host, SpiffeId, WorkloadName};
+use weft_wire::{Holding, Seen, proto};
 
 /// One stream of one proxy; a number is never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,5 +87,17 @@ pub(crate) struct Joining {
     pub(crate) inbound: Option<SocketAddr>,
     pub(crate) asked: BTreeSet<Host>,
     pub(crate) held: Holding,
+    /// Filters with the artifacts that it runs.
+    pub(crate) running: BTreeMap<FilterKey, Running>,
+    /// How far the cluster had come of which it was told last.
+    pub(crate) seen: Seen,
     pub(crate) line: Line,
+}
+
+/// What one filter of a proxy runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Running {
+    pub(crate) component: Digest,
+    pub(crate) artifact: Digest,
+    pub(crate) config: String,
 }

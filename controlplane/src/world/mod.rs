@@ -15,7 +15,7 @@ mod standing;
 mod streams;
 mod tellings;
 
-pub(crate) use event::{Event, Joining, Line, StreamId};
+pub(crate) use event::{Event, Joining, Line, Running, StreamId};
 #[cfg(test)]
 pub(crate) use standing::Count;
 pub(crate) use standing::{ObjectStanding, Standing};
@@ -139,7 +139,7 @@ impl Loop {
         }
         match event {
             Event::Files(files) => self.incoming = Some(files),
-            Event::Hello(joining) => self.hello(*joining),
+            Event::Hello(joining) => self.hello(*joining, now),
             Event::Subscribe { stream, add, remove } => self.subscribe(stream, add, &remove),
             Event::Ack { stream, revision } => self.ack(stream, &revision, now),
             Event::Nack { stream, revision, problems } => self.nack(stream, revision, problems, now),
@@ -190,7 +190,8 @@ impl Loop {
 
     fn files_changed(&mut self, files: FileSet, now: Instant) {
         if Arc::ptr_eq(&files.files, &self.files.files) && files.is_like(&self.files) {
-            // The source has only come further.
+            // The source has only come further; who waits for that need not wait longer.
+            self.adoption.saw(&files);
             self.files = files;
             return;
         }
@@ -292,7 +293,7 @@ impl Loop {
             self.filter_facts.entry(proxy.artifact_key.clone()).or_insert_with(facts);
         }
         let (proxies, facts) = (&self.proxies, &self.filter_facts);
-        let question = |proxy: &'_ Proxy| (proxy.stream, facts[&proxy.artifact_key].clone());
+        let question = |proxy: &'_ Proxy| (proxy.stream, proxy.with_running(&facts[&proxy.artifact_key]));
         let asked: Vec<_> = stale.iter().filter_map(|stream| proxies.get(stream)).map(question).collect();
         let questions: Vec<Question<'_>> = asked
             .iter()

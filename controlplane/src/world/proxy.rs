@@ -2,15 +2,17 @@
 //!
 //! It decides when which update goes out; it does not know how snapshots are made.
 
-use super::event::{Joining, Line, StreamId};
+use super::event::{Joining, Line, Running, StreamId};
 use super::tellings::Telling;
+use crate::artifacts::Facts;
 use crate::ca::Seconds;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use weft_snapshot::{Host, SpiffeId, WorkloadName};
-use weft_wire::{Holding, proto};
+use weft_config::{FilterFact, FilterFacts};
+use weft_snapshot::{FilterKey, Host, SpiffeId, WorkloadName};
+use weft_wire::{Holding, Seen, encode_seen, proto};
 
 pub(super) struct Proxy {
     pub(super) stream: StreamId,
@@ -31,6 +33,9 @@ pub(super) struct Proxy {
     /// Since when `target` is something that the proxy does not have.
     pub(super) behind: Option<Instant>,
     first: First,
+    running: BTreeMap<FilterKey, Running>,
+    /// How far the cluster had come of which it was told when it came here, and since when it waits for that.
+    waits: Option<(Seen, Instant)>,
 }
 
 /// What the proxy runs.
@@ -73,7 +78,7 @@ pub(super) enum Answer {
 }
 
 impl Proxy {
-    pub(super) fn new(joining: Joining) -> Self {
+    pub(super) fn new(joining: Joining, now: Instant) -> Self {
         let revision = joining.held.revision();
         Self {
             stream: joining.stream,
@@ -92,6 +97,8 @@ impl Proxy {
             refused: None,
             behind: None,
             first: First::Due,
+            running: joining.running,
+            waits: Some((joining.seen, now)),
         }
     }
 
@@ -104,9 +111,50 @@ impl Proxy {
         self.target = Some(target);
     }
 
-    /// The update that should go out now, unsigned; it counts as sent.
-    pub(super) fn next_update(&mut self, now: Instant) -> Option<proto::Update> {
-        if self.flight.is_some() {
+    /// For a view of this proxy: where there is no artifact that it can load, what it runs goes on, with its config.
+    pub(super) fn with_running(&self, facts: &Arc<FilterFacts>) -> Arc<FilterFacts> {
+        let unserved = |fact: &FilterFact| fact.artifact.is_none();
+        if self.running.is_empty() || !facts.values().any(unserved) {
+            return facts.clone();
+        }
+        let mut own = FilterFacts::clone(facts);
+        for (key, fact) in own.iter_mut().filter(|(_, fact)| unserved(fact)) {
+            if let Some(running) = self.running.get(key) {
+                fact.component = Some(running.component);
+                fact.artifact = Some(running.artifact);
+                fact.config = Some(running.config.clone());
+            }
+        }
+        Arc::new(own)
+    }
+
+    /// Filters without an artifact that it can load: those that run on here as they are, and those that do not.
+    pub(super) fn unserved(&self, facts: &Facts) -> (Vec<String>, Vec<String>) {
+        let lacking = facts.policies.iter().filter(|(_, policy)| !policy.artifacts.contains_key(&self.artifact_key));
+        let (on, out): (Vec<_>, Vec<_>) = lacking.partition(|(key, _)| self.running.contains_key(*key));
+        let names = |of: Vec<(&FilterKey, _)>| of.into_iter().map(|(key, _)| key.0.clone()).collect();
+        (names(on), names(out))
+    }
+
+    /// True where an older state of the cluster than the one that it knows would be told.
+    fn is_ahead(&mut self, seen: &Seen, now: Instant) -> bool {
+        let Some((told, since)) = &self.waits else { return false };
+        let behind = |(kind, version): (&String, &u64)| seen.get(kind).is_none_or(|here| here < version);
+        let ahead = told.iter().any(behind);
+        if ahead && now.saturating_duration_since(*since) < BEHIND_MAX {
+            return true;
+        }
+        if ahead {
+            tracing::warn!(workload = %self.workload, "still behind what this proxy was told elsewhere; it is served now");
+        }
+        self.waits = None;
+        false
+    }
+
+    /// The update that should go out now, unsigned; it counts as sent. `seen`: how far the cluster had come of which
+    /// the target tells.
+    pub(super) fn next_update(&mut self, seen: &Seen, now: Instant) -> Option<proto::Update> {
+        if self.flight.is_some() || self.is_ahead(seen, now) {
             return None;
         }
         let target = self.target.clone()?;
@@ -118,7 +166,8 @@ impl Proxy {
         // What was refused once is sent whole, whatever the proxy holds: perhaps that was what it minded.
         let refused = self.refused.as_ref().is_some_and(|refused| refused.revision == target.revision);
         let nothing = Holding::default();
-        let update = target.update_from(if refused { &nothing } else { self.has.holding() });
+        let mut update = target.update_from(if refused { &nothing } else { self.has.holding() });
+        update.seen = encode_seen(seen);
         self.first = First::Sent;
         self.flight = Some(Flight { telling: target, sent: now });
         Some(update)
@@ -190,6 +239,8 @@ impl Refused {
     }
 }
 
+/// How long a proxy that was told something newer elsewhere may be left as it is.
+const BEHIND_MAX: Duration = Duration::from_secs(30);
 const AGAIN: Duration = Duration::from_secs(10);
 const AGAIN_MAX: Duration = Duration::from_secs(300);
 /// Loading a large filter takes seconds.

@@ -78,7 +78,7 @@ impl Loop {
         let filters = world.filter_problems(&facts);
         let filters = filters.iter().map(of_config);
         let files = self.files.problems.iter().map(of_file);
-        let proxies = self.proxies.values().filter(|_| !self.facts.policies.is_empty()).filter_map(no_compiler);
+        let proxies = self.proxies.values().filter_map(|proxy| no_compiler(proxy, &self.facts));
         files.chain(config).chain(filters).chain(self.facts.problems().map(of_filter)).chain(proxies).collect()
     }
 
@@ -180,18 +180,32 @@ fn of_file(problem: &FileProblem) -> ProblemLine {
     }
 }
 
-/// A sidecar of another build: what is compiled here, it cannot load.
-fn no_compiler(proxy: &Proxy) -> Option<ProblemLine> {
-    let ours = weft_filter_host::artifact_key();
-    (proxy.artifact_key != ours).then(|| ProblemLine {
+/// A sidecar of another build, for which nothing here compiles.
+fn no_compiler(proxy: &Proxy, facts: &Facts) -> Option<ProblemLine> {
+    let (on, out) = proxy.unserved(facts);
+    if on.is_empty() && out.is_empty() {
+        return None;
+    }
+    let mut reason = format!(
+        "it loads filters compiled for {}, and this control plane has no compiler for that",
+        proxy.artifact_key
+    );
+    for (names, what) in [(on, "go on there as they run now"), (out, "answer there by their failurePolicy")] {
+        if !names.is_empty() {
+            reason += &format!("; {} {what}", names.join(", "));
+        }
+    }
+    let WorkloadName { namespace, name } = &proxy.workload;
+    let remedy = format!(
+        "restart it with the sidecar of this release (a pod: kubectl -n {namespace} delete pod {name}); all other \
+         changes reach it"
+    );
+    Some(ProblemLine {
         code: "NoCompiler".to_owned(),
         severity: "error".to_owned(),
         object: format!("sidecar {}", proxy.workload),
-        reason: format!(
-            "it loads filters compiled for {:?}, and this control plane compiles for {ours:?}",
-            proxy.artifact_key
-        ),
-        remedy: "run the same version of Weft there; until then its filters fail by their failurePolicy".to_owned(),
+        reason,
+        remedy,
         ..ProblemLine::default()
     })
 }

@@ -15,7 +15,7 @@ use weft_snapshot::{Digest, Host, SpiffeId, WorkloadName};
 use weft_wire::{proto, snapshot_payload};
 
 impl Loop {
-    pub(super) fn hello(&mut self, joining: Joining) {
+    pub(super) fn hello(&mut self, joining: Joining, now: Instant) {
         let (stream, workload) = (joining.stream, joining.workload.clone());
         // Where a pod is reached, its EndpointSlices say; of a pod only that it drains is kept.
         let change = match self.is_pod(&workload) {
@@ -32,7 +32,7 @@ impl Loop {
         }
         tracing::info!(%workload, version = joining.version, remote = %joining.remote, "proxy connected");
         self.around.metrics.triggered(Trigger::Proxy);
-        self.proxies.insert(stream, Proxy::new(joining));
+        self.proxies.insert(stream, Proxy::new(joining, now));
         self.mark(stream);
     }
 
@@ -106,7 +106,7 @@ impl Loop {
 
     pub(super) fn send_next(&mut self, stream: StreamId, now: Instant) {
         let Some(proxy) = self.proxies.get_mut(&stream) else { return };
-        let Some(mut update) = proxy.next_update(now) else { return };
+        let Some(mut update) = proxy.next_update(self.adoption.seen(), now) else { return };
         let payload = snapshot_payload(&proxy.workload, &update.revision);
         update.signature = self.around.authority.issuing().sign(&payload);
         tracing::debug!(

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use weft_config::SourceFile;
 use weft_filter_host::{Engine, EngineOptions};
 use weft_snapshot::Host;
-use weft_wire::{Holding, proto};
+use weft_wire::{Holding, Seen, proto};
 
 const MANY: usize = 1000;
 
@@ -67,6 +67,8 @@ fn joining(index: usize) -> (Joining, Inbox) {
         inbound: Some("127.0.0.1:9000".parse().unwrap()),
         asked,
         held: Holding::default(),
+        running: BTreeMap::new(),
+        seen: Seen::new(),
         line: Line { outbox, ends: oneshot::channel().0 },
     };
     (joining, inbox)

@@ -34,8 +34,12 @@ metadata: {name: reviews}
 spec: {host: reviews, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v1}}]}
 ";
 
+pub(crate) fn rule() -> &'static str {
+    MESH
+}
+
 /// A canary with these weights under the tag `1` of an image layout beside the mesh's folder.
-async fn push(mesh: &Mesh, weights: &str) {
+pub(crate) async fn push(mesh: &Mesh, weights: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../filters/canary");
     let env = vec![("WEFT_CANARY_SUBSETS".to_owned(), weights.to_owned())];
     let options = BuildOptions { cargo_output: CargoOutput::Kept, env, ..BuildOptions::default() };
@@ -45,7 +49,7 @@ async fn push(mesh: &Mesh, weights: &str) {
     Images::new(Registries::default(), Limits::default()).push(&reference, artifact).await.unwrap();
 }
 
-async fn join(mesh: &Mesh, process: &Process, name: &str, hosts: &[&str]) -> Sidecar {
+pub(crate) async fn join(mesh: &Mesh, process: &Process, name: &str, hosts: &[&str]) -> Sidecar {
     let token = mesh.token(&format!("default/{name}"));
     let kept = Kept::join(process.stream, &token, &format!("default/{name}-v1")).await.unwrap();
     let key = weft_filter_host::artifact_key();
@@ -53,7 +57,7 @@ async fn join(mesh: &Mesh, process: &Process, name: &str, hosts: &[&str]) -> Sid
     kept.connect_with(process.stream, hello).await.unwrap()
 }
 
-fn filter(sidecar: &Sidecar) -> Option<Filter> {
+pub(crate) fn filter(sidecar: &Sidecar) -> Option<Filter> {
     sidecar.snapshot().filters().next().cloned()
 }
 

@@ -4,5 +4,6 @@
 mod difference;
 mod filters;
 mod join;
+mod replicas;
 mod stream;
 mod support;

@@ -6,7 +6,7 @@ use super::backoff::Backoff;
 use super::credentials::Credentials;
 use super::event::{Ask, Event};
 use super::fetch::{self, FetchError, Fetching};
-use super::held::Candidate;
+use super::held::{self, Candidate};
 use super::link::Link;
 use super::publication::Publication;
 use super::session::{self, Opening, Session};
@@ -219,6 +219,8 @@ impl Core {
             inbound_address: self.setting.inbound.map(|address| address.to_string()).unwrap_or_default(),
             subscriptions: self.subscriptions.hosts().map(ToString::to_string).collect(),
             held: self.publication.held.ledger.holding().to_hello(),
+            running: held::running(&self.publication.held.snapshot),
+            seen: weft_wire::encode_seen(&self.publication.held.seen),
         }
     }
 

@@ -5,13 +5,15 @@
 use super::signature::Signers;
 use std::collections::BTreeSet;
 use weft_snapshot::{Digest, FilterKey, Key, Resource, Snapshot, Trust, Update, WorkloadName};
-use weft_wire::{Ledger, SnapshotFile, proto};
+use weft_wire::{Ledger, Seen, SnapshotFile, decode_seen, proto};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Held {
     pub(super) ledger: Ledger,
     pub(super) snapshot: Snapshot,
     pub(super) signature: Vec<u8>,
+    /// How far the cluster had come of which this tells.
+    pub(super) seen: Seen,
 }
 
 /// An update that was checked, with what it makes of what is held.
@@ -57,7 +59,8 @@ impl Held {
         // The ledger has checked that each resource lies under its own key.
         let _ = snapshot.apply(applied.update.clone());
         check_own(&snapshot, own, trust_domain)?;
-        let held = Self { ledger: applied.ledger, snapshot, signature: update.signature.clone() };
+        let seen = if update.seen.is_empty() { self.seen.clone() } else { decode_seen(&update.seen) };
+        let held = Self { ledger: applied.ledger, snapshot, signature: update.signature.clone(), seen };
         Ok(Candidate { held, update: applied.update, revision: update.revision.clone() })
     }
 
@@ -76,11 +79,16 @@ impl Held {
         }
         let snapshot = file.ledger.snapshot().map_err(|error| error.to_string())?;
         check_own(&snapshot, own, trust_domain).map_err(|error| error.to_string())?;
-        Ok(Self { ledger: file.ledger, snapshot, signature: file.signature })
+        Ok(Self { ledger: file.ledger, snapshot, signature: file.signature, seen: file.seen })
     }
 
     pub(super) fn file(&self, workload: &WorkloadName) -> SnapshotFile {
-        SnapshotFile { workload: workload.clone(), signature: self.signature.clone(), ledger: self.ledger.clone() }
+        SnapshotFile {
+            workload: workload.clone(),
+            signature: self.signature.clone(),
+            ledger: self.ledger.clone(),
+            seen: self.seen.clone(),
+        }
     }
 }
 
@@ -96,6 +104,19 @@ fn check_own(snapshot: &Snapshot, own: &WorkloadName, trust_domain: &str) -> Res
         Some(trust) if trust.signers.is_empty() => Err(Unacceptable::NoTrust("a signer")),
         _ => Ok(()),
     }
+}
+
+/// What runs here, as hello says it.
+pub(super) fn running(snapshot: &Snapshot) -> Vec<proto::Running> {
+    let running = |filter: &weft_snapshot::Filter| {
+        Some(proto::Running {
+            filter: filter.key.0.clone(),
+            component: filter.component?.to_string(),
+            artifact: filter.artifact?.to_string(),
+            config: filter.config.clone(),
+        })
+    };
+    snapshot.filters().filter_map(running).collect()
 }
 
 /// The artifacts that a snapshot's filters need.

@@ -59,7 +59,12 @@ fn what_is_saved_is_read_again() {
 
     let mut snapshot = Snapshot::default();
     snapshot.add_answer(Answer { asked: "a".parse().unwrap(), service: None });
-    let file = SnapshotFile { workload: "a/b".parse().unwrap(), signature: vec![1; 64], ledger: Ledger::of(&snapshot) };
+    let file = SnapshotFile {
+        workload: "a/b".parse().unwrap(),
+        signature: vec![1; 64],
+        ledger: Ledger::of(&snapshot),
+        seen: Default::default(),
+    };
     folder.save_snapshot(&file).unwrap();
     assert_eq!(folder.snapshot().unwrap(), Some(file));
     for name in ["identity.pem", "trust.pem", "snapshot", "inbound"] {

@@ -88,7 +88,12 @@ fn what_was_tampered_with_is_not_served() {
     fn forge(path: &Path, authority: &Authority, hosts: &[&str]) {
         let told = weft_wire::Ledger::of(&snapshot(authority, hosts));
         let signature = Authority::new().sign_snapshot(super::WORKLOAD, &told.revision());
-        let file = weft_wire::SnapshotFile { workload: super::WORKLOAD.parse().unwrap(), signature, ledger: told };
+        let file = weft_wire::SnapshotFile {
+            workload: super::WORKLOAD.parse().unwrap(),
+            signature,
+            ledger: told,
+            seen: Default::default(),
+        };
         std::fs::write(path, file.encode()).unwrap();
     }
     type Tampering<'a> = &'a dyn Fn(&Path, &Authority);

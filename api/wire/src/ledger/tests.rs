@@ -39,7 +39,7 @@ proptest! {
 
     #[test]
     fn files_come_back_and_damage_is_seen(a in samples::snapshot(), at in any::<prop::sample::Index>()) {
-        let file = SnapshotFile { workload: "a/b".parse().unwrap(), signature: vec![7; 64], ledger: Ledger::of(&a) };
+        let file = SnapshotFile { workload: "a/b".parse().unwrap(), signature: vec![7; 64], ledger: Ledger::of(&a), seen: Seen::from([("Pod".to_owned(), 7)]) };
         let mut bytes = file.encode();
         prop_assert_eq!(SnapshotFile::decode(&bytes), Ok(file));
         let at = at.index(bytes.len());

@@ -3,7 +3,7 @@
 
 use super::*;
 use tokio::sync::{mpsc, oneshot};
-use weft_snapshot::{Answer as HostAnswer, Snapshot};
+use weft_snapshot::{Answer as HostAnswer, Digest, Snapshot};
 use weft_wire::Ledger;
 
 fn snapshot(hosts: &[&str]) -> Snapshot {
@@ -19,8 +19,12 @@ fn telling(hosts: &[&str]) -> Arc<Telling> {
 }
 
 fn proxy(held: &[&str]) -> Proxy {
+    Proxy::new(joining(held), Instant::now())
+}
+
+fn joining(held: &[&str]) -> Joining {
     let (outbox, _) = mpsc::channel(1);
-    Proxy::new(Joining {
+    Joining {
         stream: StreamId(1),
         workload: "default/a".parse().unwrap(),
         identity: "spiffe://cluster.local/ns/default/sa/a".parse().unwrap(),
@@ -32,13 +36,15 @@ fn proxy(held: &[&str]) -> Proxy {
         inbound: None,
         asked: BTreeSet::new(),
         held: Ledger::of(&snapshot(held)).holding(),
+        running: BTreeMap::new(),
+        seen: Seen::new(),
         line: Line { outbox, ends: oneshot::channel().0 },
-    })
+    }
 }
 
 /// Sets and removes of the update that goes out, if one does.
 fn sent(proxy: &mut Proxy, now: Instant) -> Option<(usize, usize)> {
-    proxy.next_update(now).map(|update| (update.set.len(), update.removed.len()))
+    proxy.next_update(&Seen::new(), now).map(|update| (update.set.len(), update.removed.len()))
 }
 
 #[test]
@@ -66,7 +72,7 @@ fn the_first_update_goes_out_even_if_it_says_nothing() {
     let mut proxy = proxy(&["a"]);
     let same = telling(&["a"]);
     proxy.aim(same.clone(), now);
-    let update = proxy.next_update(now).unwrap();
+    let update = proxy.next_update(&Seen::new(), now).unwrap();
     assert_eq!((update.base, update.revision), (same.revision.clone(), same.revision.clone()));
     assert_eq!((update.set.len(), update.removed.len()), (0, 0));
     proxy.ack(&same.revision, now);
@@ -109,4 +115,57 @@ fn an_answer_to_something_else_is_noticed() {
     assert!(!proxy.is_silent(now + Duration::from_secs(119)));
     assert!(proxy.is_silent(now + Duration::from_secs(121)));
     assert_eq!(proxy.ack(&next.revision, now), Answer::Expected(Duration::ZERO));
+}
+
+#[test]
+fn who_was_told_something_newer_elsewhere_is_not_told_something_older() {
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let seen = |pods, services| Seen::from([("Pod".to_owned(), pods), ("Service".to_owned(), services)]);
+    // what it was told, how far we are, when, and whether it is served
+    let rows = [
+        ("a new proxy", Seen::new(), seen(1, 1), 0, true),
+        ("up to date", seen(7, 7), seen(7, 8), 0, true),
+        ("behind in one kind", seen(7, 7), seen(9, 6), 0, false),
+        ("a kind that is not known here", Seen::from([("Mesh".to_owned(), 1)]), seen(9, 9), 0, false),
+        ("behind for long", seen(7, 7), seen(7, 6), 29, false),
+        ("behind for too long", seen(7, 7), seen(7, 6), 30, true),
+    ];
+    for (row, told, here, seconds, want) in rows {
+        let mut proxy = Proxy::new(Joining { seen: told, ..joining(&[]) }, start);
+        proxy.aim(telling(&["a"]), start);
+        let update = proxy.next_update(&here, at(seconds));
+        assert_eq!(update.is_some(), want, "{row}");
+        if let Some(update) = update {
+            assert_eq!(weft_wire::decode_seen(&update.seen), here, "{row}");
+        }
+    }
+    let mut proxy = Proxy::new(Joining { seen: seen(7, 7), ..joining(&[]) }, start);
+    proxy.aim(telling(&["a"]), start);
+    assert!(proxy.next_update(&seen(6, 7), start).is_none());
+    assert!(proxy.next_update(&seen(7, 7), at(1)).is_some(), "caught up");
+}
+
+#[test]
+fn what_runs_goes_on_where_nothing_else_can_be_loaded() {
+    let digest = |n| Digest([n; 32]);
+    let fact = |artifact| FilterFact {
+        component: Some(digest(9)),
+        artifact,
+        config: Some("new".to_owned()),
+        ..FilterFact::default()
+    };
+    let key = |name: &str| FilterKey(name.to_owned());
+    let facts =
+        [(key("shop/served"), fact(Some(digest(8)))), (key("shop/on"), fact(None)), (key("shop/out"), fact(None))];
+    let facts = Arc::new(FilterFacts::from_iter(facts));
+    let running = |n| Running { component: digest(n), artifact: digest(n + 1), config: "old".to_owned() };
+    let runs = BTreeMap::from([(key("shop/served"), running(1)), (key("shop/on"), running(3))]);
+    let proxy = Proxy::new(Joining { running: runs, ..joining(&[]) }, Instant::now());
+    let own = proxy.with_running(&facts);
+    let told = |name: &str| own.get(&key(name)).map(|fact| (fact.component, fact.artifact, fact.config.clone()));
+    let new = |artifact| Some((Some(digest(9)), artifact, Some("new".to_owned())));
+    assert_eq!(told("shop/served"), new(Some(digest(8))), "what can be loaded is");
+    assert_eq!(told("shop/on"), Some((Some(digest(3)), Some(digest(4)), Some("old".to_owned()))));
+    assert_eq!(told("shop/out"), new(None), "what never ran there does not begin to");
 }

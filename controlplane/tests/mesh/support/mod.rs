@@ -68,6 +68,8 @@ impl Mesh {
             listen: any,
             status: any,
             state: Some(self.state()),
+            compilers: None,
+            replicas: Vec::new(),
             svid_life: day,
             root_life: day * 3650,
             ca_cert: None,

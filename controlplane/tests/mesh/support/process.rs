@@ -14,12 +14,17 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(mesh: &Mesh) -> Self {
+        Self::start_with(mesh, &[])
+    }
+
+    pub(crate) fn start_with(mesh: &Mesh, arguments: &[&str]) -> Self {
         let ports = mesh.path().join("ports.json");
         let _ = std::fs::remove_file(&ports);
         let child = Command::new(env!("CARGO_BIN_EXE_weft-controlplane"))
             .args(["-f".as_ref(), mesh.folder().as_os_str(), "--state".as_ref(), mesh.state().as_os_str()])
             .args(["--listen", "127.0.0.1:0", "--status", "127.0.0.1:0", "--log-level", "warn", "--ports-file"])
             .arg(&ports)
+            .args(arguments)
             .spawn();
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let mut process = Self { child: child.unwrap(), stream: nowhere, status: nowhere };

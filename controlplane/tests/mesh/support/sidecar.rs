@@ -31,6 +31,9 @@ mod rpc {
     pub(crate) mod artifacts {
         include!(concat!(env!("OUT_DIR"), "/clients/weft.v1.Artifacts.rs"));
     }
+    pub(crate) mod replicas {
+        include!(concat!(env!("OUT_DIR"), "/clients/weft.v1.Replicas.rs"));
+    }
     pub(crate) mod identity {
         include!(concat!(env!("OUT_DIR"), "/clients/weft.v1.Identity.rs"));
     }
@@ -95,6 +98,8 @@ impl Kept {
             inbound_address: "127.0.0.1:40000".to_owned(),
             subscriptions: subscriptions.iter().map(|host| (*host).to_owned()).collect(),
             held: self.ledger.holding().to_hello(),
+            running: Vec::new(),
+            seen: Vec::new(),
         }
     }
 
@@ -118,6 +123,13 @@ impl Kept {
             other => Err(Status::internal(format!("no welcome but {other:?}"))),
         }
     }
+}
+
+/// What a replica would ask, with the certificate of a workload.
+pub(crate) async fn stock_as(at: SocketAddr, svid: &Kept) -> Result<proto::StockResponse, Status> {
+    let channel = connect(at, Some(svid)).await.unwrap();
+    let mut client = rpc::replicas::replicas_client::ReplicasClient::new(channel);
+    Ok(client.stock(proto::StockRequest {}).await?.into_inner())
 }
 
 /// A stream without a client certificate.

@@ -7,6 +7,8 @@ use crate::artifact_key;
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
+/// Instead of a key: what it says then on stdout is its own key.
+pub(super) const ASK_KEY: &str = "--artifact-key";
 /// Exit status: it makes artifacts for another key; stderr names the key.
 pub(super) const WRONG_KEY: i32 = 3;
 
@@ -14,7 +16,7 @@ pub(super) const CPU_SECONDS_MAX: u64 = 100;
 /// Address space, so more than the memory that it uses: a component of 12 MB peaks at 364 MiB.
 pub(super) const MEMORY_BYTES_MAX: u64 = 4 << 30;
 
-/// The whole of the hidden subcommand `filter-compile [KEY]`: limits itself, reads a component from stdin, writes the
+/// The whole of the hidden subcommand `filter-compile [KEY|--artifact-key]`: says its key; or limits itself, reads a component from stdin, writes the
 /// artifact to stdout, or the reason to stderr. `arguments` are those after the subcommand.
 pub fn child_main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
     let answer = |code: u8, words: &str| {
@@ -23,8 +25,13 @@ pub fn child_main(mut arguments: impl Iterator<Item = String>) -> ExitCode {
         ExitCode::from(code)
     };
     let key = artifact_key();
-    if arguments.next().is_some_and(|wanted| wanted != key) {
-        return answer(WRONG_KEY as u8, &key);
+    match arguments.next() {
+        Some(wanted) if wanted == ASK_KEY => {
+            let said = writeln!(std::io::stdout(), "{key}");
+            return if said.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
+        Some(wanted) if wanted != key => return answer(WRONG_KEY as u8, &key),
+        _ => {}
     }
     limit();
     match converse() {

@@ -15,6 +15,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+/// Of a program that only says its key.
+const KEY_TIME_MAX: Duration = Duration::from_secs(10);
+const KEY_BYTES_MAX: u64 = 1024;
+
 /// The hidden subcommand of every binary that can compile.
 pub const SUBCOMMAND: &str = "filter-compile";
 
@@ -34,6 +38,8 @@ pub enum CompileError {
     Refused { reason: String },
     #[error("compiling the component needed more than {limit}; build a smaller one")]
     Limit { limit: String },
+    #[error("{} does not say for which artifacts it compiles; is it a filter compiler?", program.display())]
+    NoKey { program: PathBuf },
     #[error("the filter compiler {} makes artifacts for {found}, not for {wanted}", program.display())]
     WrongKey { program: PathBuf, found: String, wanted: String },
 }
@@ -49,6 +55,26 @@ pub fn compile(component: &[u8]) -> Result<Vec<u8>, CompileError> {
 /// Runs `PROGRAM filter-compile` for this build's own artifact key. Blocks.
 pub fn in_subprocess(program: &Path, component: &[u8]) -> Result<Vec<u8>, CompileError> {
     in_subprocess_for(program, &artifact_key(), component)
+}
+
+/// The artifact key for which a program compiles, as it says itself. Blocks.
+pub fn key_of(program: &Path) -> Result<String, CompileError> {
+    let start = |source| CompileError::Start { program: program.to_owned(), source };
+    let silent = || CompileError::NoKey { program: program.to_owned() };
+    let mut child = Command::new(program)
+        .args([SUBCOMMAND, child::ASK_KEY])
+        .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(start)?;
+    let stdout = child.stdout.take();
+    let status = wait(&mut child, Instant::now() + KEY_TIME_MAX).map_err(start)?;
+    let said = stdout.map(|stdout| read_at_most(stdout, KEY_BYTES_MAX)).unwrap_or_default();
+    let key = String::from_utf8(said).map_err(|_| silent())?.trim().to_owned();
+    let plausible = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b'@');
+    if status.is_some_and(|status| status.success()) && plausible { Ok(key) } else { Err(silent()) }
 }
 
 /// Runs `PROGRAM filter-compile` for sidecars with another key than this build's: during an upgrade, the previous
