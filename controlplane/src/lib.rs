@@ -9,7 +9,8 @@
 mod app;
 pub mod artifacts;
 pub mod ca;
-mod kube;
+pub mod inject;
+pub mod kube;
 mod options;
 mod origin;
 mod replica;

@@ -97,6 +97,15 @@ impl<'a> Cursor<'a> {
         Self { node, path: String::new(), log }
     }
 
+    pub(crate) fn node(&self) -> &'a Node {
+        self.node
+    }
+
+    /// Another tree in this one's place.
+    pub(crate) fn with_node(&self, node: &'a Node) -> Self {
+        Self { node, ..self.clone() }
+    }
+
     pub(crate) fn at(&self) -> Position {
         self.node.at
     }

@@ -78,6 +78,25 @@ pub(crate) struct Meta {
     pub(crate) labels: LabelSet,
     pub(crate) age: Age,
     pub(crate) at: Position,
+    pub(crate) stored: Stored,
+}
+
+/// What an API server says of the object that it has; nothing in a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) uid: Option<String>,
+    /// Counts the changes of the spec.
+    pub(crate) generation: Option<i64>,
+    /// Hash of the spec as it came, where there is a generation.
+    pub(crate) spec: Option<Digest>,
+}
+
+impl Stored {
+    /// True where the object lost a part without anyone changing it: its CRD no longer knows a field.
+    pub(crate) fn pruned_since(&self, earlier: &Self) -> bool {
+        let same = self.uid.is_some() && self.uid == earlier.uid && self.generation == earlier.generation;
+        same && self.spec.is_some() && earlier.spec.is_some() && self.spec != earlier.spec
+    }
 }
 
 impl Meta {
@@ -170,6 +189,7 @@ pub(crate) struct Metadata {
     /// Kind and name of the controller that made it.
     pub(crate) controller: Option<(String, String)>,
     pub(crate) origin: Origin,
+    pub(crate) stored: Stored,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,15 +214,12 @@ const SERVER_FIELDS: &[&str] = &[
     "deletionTimestamp",
     "finalizers",
     "generateName",
-    "generation",
     "managedFields",
     "resourceVersion",
     "selfLink",
-    "uid",
 ];
 
 const EXPORT_TO: &str = "networking.istio.io/exportTo";
-const FILTERS: &str = "weft.dev/filters";
 
 const INJECTED: &[(&str, Injected)] =
     &[("sidecar.weft.dev/status", Injected::ByWeft), ("sidecar.istio.io/status", Injected::ByIstio)];
@@ -215,13 +232,16 @@ pub(crate) fn metadata(fields: &mut Fields<'_>, origin: Origin) -> Option<Metada
         let labels = fields.get("labels").map(|c| c.text_map()).unwrap_or_default();
         let (export_to, injected) = fields.get("annotations").map(|c| annotations(&c)).unwrap_or_default();
         let controller = fields.get("ownerReferences").and_then(|c| controller(&c));
+        let uid = fields.get("uid").and_then(|c| c.text().map(str::to_owned));
+        let generation = fields.get("generation").and_then(|c| c.integer(0..=i64::MAX));
         fields.ignore(SERVER_FIELDS);
         let namespace = match namespace {
             Some(Some(namespace)) => namespace,
             Some(None) => return None,
             None => "default".to_owned(),
         };
-        Some(Metadata { namespace, name: name?, labels, export_to, injected, controller, origin })
+        let stored = Stored { uid, generation, spec: None };
+        Some(Metadata { namespace, name: name?, labels, export_to, injected, controller, origin, stored })
     })?
 }
 
@@ -230,10 +250,6 @@ fn annotations(cursor: &Cursor<'_>) -> (Option<String>, Option<Injected>) {
     for (key, value) in cursor.entries() {
         match key {
             EXPORT_TO => export_to = value.text().map(str::to_owned),
-            FILTERS => value.not_supported(
-                "this annotation is not supported by this version of Weft",
-                "use the field filters of the VirtualService, or targetRefs of the Filter",
-            ),
             _ => {
                 let mark = INJECTED.iter().find(|(name, _)| *name == key).map(|(_, by)| *by);
                 injected = if injected == Some(Injected::ByWeft) { injected } else { mark.or(injected) };

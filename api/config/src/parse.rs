@@ -2,9 +2,11 @@
 //!
 //! It does not know other files, nor what of an earlier version may be kept.
 
+mod graft;
+
 use crate::fields::{Asked, Cursor, Fields, Log};
 use crate::kind::{self, Reading};
-use crate::object::{Age, Kind, Meta, Metadata, Object, ObjectId, Origin, metadata};
+use crate::object::{Age, Kind, Meta, Metadata, Object, ObjectId, Origin, Stored, digest, metadata};
 use crate::problem::{Code, Problem, Severity};
 use crate::yaml::{self, Fault, FaultKind, Position};
 use crate::{SourceFile, suggest};
@@ -126,7 +128,7 @@ pub fn asked(file: &SourceFile) -> Vec<Asked> {
         let log = Log::watching(&file.path);
         let root = Cursor::root(&tree.root, &log);
         let age = Age { created: file.created.clone(), file: file.path.clone(), document, item: 0 };
-        root.object(|fields| object(fields, &age, root.at(), &log));
+        root.object(|fields| object(fields, &age, (root.at(), &root), &log));
         asked.extend(log.into_asked());
     }
     asked
@@ -164,9 +166,11 @@ fn items<'a>(root: &Cursor<'a>) -> Vec<Cursor<'a>> {
 }
 
 /// Reads one document, or one item of a list. `sound`: no key of the document is there twice.
-fn read(root: &Cursor<'_>, age: Age, sound: bool, parsed: &mut ParsedFile, log: &Log) {
+fn read(written: &Cursor<'_>, age: Age, sound: bool, parsed: &mut ParsedFile, log: &Log) {
     let errors_before = log.errors();
-    *log.object.borrow_mut() = peek(root).unwrap_or_default();
+    *log.object.borrow_mut() = peek(written).unwrap_or_default();
+    let grafted = graft::graft(written, log);
+    let root = &grafted.as_ref().map_or_else(|| written.clone(), |tree| written.with_node(tree));
     if !root.is_map() {
         root.error(
             Code::NotAnObject,
@@ -176,8 +180,8 @@ fn read(root: &Cursor<'_>, age: Age, sound: bool, parsed: &mut ParsedFile, log: 
         parsed.integrity = Integrity::Torn;
         return;
     }
-    let at = root.at();
-    let outcome = root.object(|fields| object(fields, &age, at, log)).flatten();
+    let place = (root.at(), written);
+    let outcome = root.object(|fields| object(fields, &age, place, log)).flatten();
     match outcome {
         Some(Read::Object(any)) if sound && log.errors() == errors_before => parsed.good.push(any),
         Some(Read::Object(any)) => {
@@ -213,7 +217,7 @@ enum Read {
 }
 
 /// `None`: it cannot be said which object this is.
-fn object(fields: &mut Fields<'_>, age: &Age, at: Position, log: &Log) -> Option<Read> {
+fn object(fields: &mut Fields<'_>, age: &Age, (at, raw): (Position, &Cursor<'_>), log: &Log) -> Option<Read> {
     let api_version = fields.required("apiVersion");
     let kind_field = fields.required("kind");
     let written = api_version.as_ref().and_then(Cursor::nonempty).zip(kind_field.as_ref().and_then(Cursor::nonempty));
@@ -235,8 +239,11 @@ fn object(fields: &mut Fields<'_>, age: &Age, at: Position, log: &Log) -> Option
     };
     let id = ObjectId { kind, namespace: metadata.namespace.clone(), name: metadata.name.clone() };
     *log.object.borrow_mut() = id.to_string();
-    let meta = Meta { id, labels: metadata.labels.clone(), age: age.clone(), at };
-    Some(match spec(fields, &metadata, meta.clone()) {
+    let spec_hash = || raw.find("spec").map(|spec| digest(&spec.json()));
+    let spec = metadata.stored.generation.and_then(|_| spec_hash());
+    let stored = Stored { spec, ..metadata.stored.clone() };
+    let meta = Meta { id, labels: metadata.labels.clone(), age: age.clone(), at, stored };
+    Some(match self::spec(fields, &metadata, meta.clone()) {
         Some(any) => Read::Object(any),
         None => Read::Broken(meta),
     })

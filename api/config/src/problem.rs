@@ -65,6 +65,23 @@ impl fmt::Display for Problem {
     }
 }
 
+impl Code {
+    /// True of what the arrival of another object may cure, so that it is no reason to refuse this one: objects come
+    /// in any order.
+    pub fn may_heal(self) -> bool {
+        matches!(
+            self,
+            Self::UnknownHost
+                | Self::UnknownSubset
+                | Self::UnknownPort
+                | Self::UnknownFilter
+                | Self::UnknownTarget
+                | Self::NoWorkload
+                | Self::ImageUnavailable
+        )
+    }
+}
+
 /// One table for the codes: the name that users see, and the sentence that explains it.
 macro_rules! codes {
     ($($(#[doc = $explanation:literal])+ $name:ident,)+) => {
@@ -143,6 +160,8 @@ codes! {
     NoWorkload,
     /// The object may not do this from its namespace.
     NotAllowed,
+    /// The API server holds less than was written: another project's CRD does not know the field; the last good version counts.
+    FieldPruned,
     /// A filter reference that names no Filter.
     UnknownFilter,
     /// A targetRef that names no object of that kind in the Filter's namespace.

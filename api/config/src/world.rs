@@ -125,6 +125,15 @@ impl World {
         self.files.get(path).map(|file| &file.source)
     }
 
+    /// The problems that a file would have in this world, which stays as it is.
+    pub fn judge(&self, file: &SourceFile) -> Vec<Problem> {
+        let mut files = self.files.clone();
+        files.insert(file.path.clone(), Arc::new(parse::parse(file)));
+        let kept = keep::keep(&files, &self.objects);
+        let problems = Self::assemble(files, kept, BTreeMap::new()).problems;
+        problems.into_iter().filter(|problem| problem.file == *file.path).collect()
+    }
+
     fn assemble(files: Files, kept: keep::Kept, last_good: BTreeMap<Arc<str>, SourceFile>) -> Self {
         let mut problems: Vec<Problem> = files.values().flat_map(|file| file.problems.iter().cloned()).collect();
         problems.extend(kept.problems);

@@ -3,7 +3,11 @@
 //! It does not know what the nodes mean. The only file, with its `fault`, that sees the YAML parser.
 
 mod fault;
+mod json;
+mod node;
 mod write;
+
+pub use json::{YamlFault, from_yaml};
 
 use granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, options};
 use std::collections::HashMap;

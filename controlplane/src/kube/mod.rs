@@ -18,6 +18,7 @@ mod status;
 mod trim;
 mod verdict;
 mod watch;
+pub mod webhook;
 
 pub(crate) use client::ClientError;
 pub(crate) use cupboard::ClusterCupboard;

@@ -26,6 +26,7 @@ pub(super) fn keep(files: &super::Files, previous: &Objects) -> Kept {
             insert(any, &mut kept);
         }
     }
+    restore_pruned(&mut kept, previous);
     let broken: BTreeMap<&ObjectId, &Option<Any>> =
         files.values().flat_map(|file| &file.broken).map(|(id, stand_in)| (id, stand_in)).collect();
     let torn = |path: &str| files.get(path).is_some_and(|file| file.integrity == Integrity::Torn);
@@ -53,6 +54,26 @@ fn insert(any: &Any, kept: &mut Kept) {
         return;
     }
     kept.objects.insert(meta.id.clone(), (any.clone(), ObjectVersion::Current));
+}
+
+/// What an object lost without anyone changing it still counts.
+fn restore_pruned(kept: &mut Kept, previous: &Objects) {
+    for (id, (any, version)) in &mut kept.objects {
+        let Some((before, _)) = previous.get(id) else { continue };
+        let meta = any.meta();
+        if !meta.stored.pruned_since(&before.meta().stored) {
+            continue;
+        }
+        let reason = "the API server no longer gives all of this object that was written: the CRD in the cluster lacks a field; the version from before counts";
+        let remedy = "apply Weft's CRDs again, or write the object without the field (filters: by annotation weft.dev/filters, or targetRefs of the Filter)";
+        kept.problems.push(meta.problem(
+            (Code::FieldPruned, Severity::Error),
+            (meta.at, "spec"),
+            reason.to_owned(),
+            remedy,
+        ));
+        (*any, *version) = (before.clone(), ObjectVersion::LastGood);
+    }
 }
 
 /// The oldest Mesh counts.
