@@ -69,7 +69,7 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
     follow(Folder::new(&options.folder), store, Compiler { subject, told, world: World::default() })?;
     let addresses = match options.listen {
         Some(listen) => Addresses { listen: Some(listen), ..Addresses::default() },
-        None => Addresses { inbound: Some(options.inbound), outbound: Some(options.outbound), listen: None },
+        None => Addresses { inbound: Some(options.inbound), outbound: Some(options.outbound), ..Addresses::default() },
     };
     weft_proxy::run(weft_proxy::app::Options {
         source: Configuration::Files(files),

@@ -7,10 +7,13 @@ use crate::control::{self, Control, ControlOptions, FirstContact, Pace};
 use crate::discovery::{Complete, Discovery};
 use crate::ending::Ending;
 use crate::files::{self, Files};
+use crate::intercept;
 use crate::listener::{self, Bound, Door};
 use crate::plan::{self, PlanCell, Publisher};
+use crate::record::Side;
 use crate::settings::Settings;
 use crate::state::StateFolder;
+use crate::status;
 use crate::telemetry::{LogOptions, Telemetry};
 use crate::tls::{self, IdentityCell};
 use crate::worker::{self, Phase, Post, Remaining, Shared};
@@ -49,11 +52,20 @@ pub enum Source {
 }
 
 /// Where the proxy listens; port 0 means any free port.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Addresses {
     pub inbound: Option<SocketAddr>,
     pub outbound: Option<SocketAddr>,
     pub listen: Option<SocketAddr>,
+    /// The sidecar of a pod, to which weft-init's rules redirect.
+    pub pod: Option<Pod>,
+}
+
+/// What a pod's sidecar knows of its pod.
+#[derive(Clone, Debug)]
+pub struct Pod {
+    pub status_port: u16,
+    pub app: status::App,
 }
 
 /// How the proxy serves.
@@ -83,7 +95,15 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
         Source::Files(_) => None,
     };
     let last_inbound = state.as_ref().map(StateFolder::inbound_address).transpose()?.flatten();
-    let bound = bind(addresses, last_inbound, workers)?;
+    let pod = addresses.pod.clone();
+    let mut bound = bind(addresses, last_inbound, workers)?;
+    let mut faces = Vec::new();
+    if let Some(pod) = pod {
+        let captured = intercept::bind(workers)?;
+        intercept::prove(&captured)?;
+        bound.extend(captured);
+        faces = status::bind(pod.status_port, pod.app)?;
+    }
     let admin = TcpListener::bind(serve.admin).with_context(|| taken("--admin", serve.admin))?;
     let configured = configure(source, state, &bound, Arc::clone(&identity), publisher)?;
     let shared = Arc::new(Shared {
@@ -93,7 +113,8 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
         telemetry: Arc::clone(&telemetry),
         engine,
         settings: serve.settings.clone(),
-        app_side: bound.iter().filter(|b| b.door != Door::Inbound).map(|b| b.address).collect(),
+        app_side: bound.iter().filter(|b| b.door.side() == Side::Outbound).map(|b| b.address).collect(),
+        captured: bound.iter().filter(|b| matches!(b.door, Door::Captured(_))).map(|b| b.address.port()).collect(),
     });
     let outbound = address_of(&bound, Door::Outbound);
     let ports = ports(&bound, admin.local_addr()?);
@@ -106,7 +127,7 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
         control: configured.control.as_ref().map(Control::status),
         log,
     };
-    let admin = Admin::start(admin, sources)?;
+    let admin = Admin::start_with(admin, faces, sources)?;
     stages.reach(Stage::Serving);
     if let Some(file) = &serve.ports_file {
         write_ports(file, &ports)?;
@@ -144,7 +165,7 @@ fn configure(
                 addresses,
                 first,
                 workload,
-                inbound: address_of(bound, Door::Inbound),
+                inbound: address_of(bound, Door::Inbound).or_else(|| address_of(bound, Door::Captured(Side::Inbound))),
                 artifact_key: artifact_key(),
                 state,
                 pace: Pace::default(),
@@ -221,6 +242,8 @@ fn ports(bound: &[Bound], admin: SocketAddr) -> serde_json::Map<String, serde_js
         Door::Inbound => "inbound",
         Door::Outbound => "outbound",
         Door::Listen => "listen",
+        Door::Captured(Side::Inbound) => "captured_inbound",
+        Door::Captured(Side::Outbound) => "captured_outbound",
     };
     let bound = bound.iter().map(|bound| (name(bound.door), bound.address));
     let all = bound.chain([("admin", admin)]);

@@ -3,11 +3,12 @@
 //! It parses; what the values do is `app`'s and `settings`'.
 
 use crate::admin::ProcessLog;
-use crate::app::{Addresses, Options, Serve, Source};
+use crate::app::{Addresses, Options, Pod, Serve, Source};
 use crate::connections::SilenceLimits;
 use crate::control::{FirstContact, JoinToken, Projected};
 use crate::cpu;
 use crate::settings::{FilterTrace, Settings};
+use crate::status;
 use crate::telemetry::{LogFormat, LogOptions, LogTarget};
 use anyhow::Context;
 use clap::ValueEnum;
@@ -49,6 +50,12 @@ pub struct SidecarArgs {
     /// Folder for key, certificate, snapshot and filters [default: $XDG_STATE_HOME/weft/NS-NAME]
     #[arg(long, value_name = "DIR", env = "WEFT_STATE")]
     pub state: Option<PathBuf>,
+    /// Serves what weft-init's rules redirect (ports 15006 and 15001) and a pod's probes (15020, 15021, 15090)
+    #[arg(long, env = "WEFT_INTERCEPT", conflicts_with_all = ["inbound", "outbound"])]
+    pub intercept: bool,
+    /// With --intercept, where the kubelet asks for the app's probes
+    #[arg(long, value_name = "PORT", env = "WEFT_STATUS_PORT", default_value_t = STATUS_PORT)]
+    pub status_port: u16,
     /// Where other sidecars reach the app
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:15006")]
     pub inbound: SocketAddr,
@@ -69,7 +76,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:15000")]
     pub admin: SocketAddr,
     /// Worker threads [default: the CPU limit of the container, rounded up; else 2]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", env = "WEFT_WORKERS")]
     pub workers: Option<NonZeroUsize>,
     /// Where requests are logged: `-` (standard output), a file, or `off`
     #[arg(long, value_name = "-|PATH|off", default_value = "off")]
@@ -85,7 +92,14 @@ pub struct ServeArgs {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub log_format: Format,
     /// How long connections may take to finish after SIGTERM; a second signal cuts them at once
-    #[arg(long, value_name = "DURATION", default_value = "45s", value_parser = duration, help_heading = "Limits")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "WEFT_DRAIN",
+        default_value = "45s",
+        value_parser = duration,
+        help_heading = "Limits"
+    )]
     pub drain: Duration,
     /// Connections from clients, for each worker and side
     #[arg(long, value_name = "N", default_value = "10000", help_heading = "Limits")]
@@ -122,6 +136,9 @@ pub enum Format {
     Json,
 }
 
+/// Istio's, of its agent.
+pub const STATUS_PORT: u16 = 15020;
+
 const SIDECAR_EXAMPLES: &str = "\
 Examples:
   Join as reviews-v1 and run the app behind the sidecar:
@@ -139,9 +156,15 @@ impl SidecarArgs {
         };
         let first = first_contact(self.token, self.token_file, self.root_file, self.trust_domain)?;
         let workload = self.workload;
+        let addresses = if self.intercept {
+            let pod = Pod { status_port: self.status_port, app: status::App::from_environment()? };
+            Addresses { pod: Some(pod), ..Addresses::default() }
+        } else {
+            Addresses { inbound: Some(self.inbound), outbound: Some(self.outbound), ..Addresses::default() }
+        };
         Ok(Options {
             source: Source::ControlPlane { addresses: self.controlplane, first, workload, state },
-            addresses: Addresses { inbound: Some(self.inbound), outbound: Some(self.outbound), listen: None },
+            addresses,
             serve: self.serve.serve()?,
             log: None,
             command: self.command,

@@ -7,6 +7,7 @@ use crate::deadline::Alarm;
 use crate::detect::{PREFIX_BYTES_MAX, Spoken, detect};
 use crate::headers::Scheme;
 use crate::http::{forwarded, server};
+use crate::intercept;
 use crate::listener::Door;
 use crate::locate::Memo;
 use crate::origin::{Origin, Place};
@@ -44,14 +45,19 @@ pub struct Connection {
 pub async fn serve(worker: Rc<Worker>, door: Door, tcp: TcpStream, remote: SocketAddr, entry: Entry) {
     worker.shard.gauges.downstream_connections.up();
     let gauges = Arc::clone(&worker.shard.gauges);
-    if let Err(error) = serve_accepted(worker, door, tcp, remote, entry).await {
+    let served = match door {
+        Door::Captured(side) => intercept::serve(worker, side, tcp, remote, entry).await,
+        _ => serve_accepted(worker, door, tcp, remote, entry).await,
+    };
+    if let Err(error) = served {
         tracing::debug!(%remote, ?door, %error, "the connection was not served");
     }
     gauges.downstream_connections.down();
 }
 
+/// Why a connection ended before anything on it had a record.
 #[derive(Debug, thiserror::Error)]
-enum Unserved {
+pub enum Unserved {
     #[error("it ended: {0}")]
     Ended(#[from] io::Error),
     #[error("it said nothing within {0:?}")]
@@ -70,6 +76,12 @@ enum Unserved {
     Peer(#[from] crate::tls::PeerError),
     #[error("its SNI {0:?} names no host and port")]
     Sni(String),
+    #[error("the kernel does not say where it was going: {0}")]
+    Origin(io::Error),
+    #[error("it was going to {0}, which is this proxy itself")]
+    Loop(SocketAddr),
+    #[error("this proxy has not been told yet what its workload accepts")]
+    NoPlan,
 }
 
 async fn serve_accepted(
@@ -87,12 +99,12 @@ async fn serve_accepted(
     let party = app.unwrap_or_else(|| Arc::new(Party::unknown()));
     let (remote, local) = (remote.into(), local.into());
     let peer = PeerFacts { remote, local, party, security: Security::None, sni: None };
-    match (door, spoken) {
-        (Door::Inbound, Spoken::Tls) => serve_tls(worker, stream, entry, peer).await,
-        (_, Spoken::Http1 | Spoken::Http2) => {
+    match (door, spoken, door.origin()) {
+        (Door::Inbound, Spoken::Tls, _) => serve_tls(worker, stream, entry, (peer, None)).await,
+        (_, Spoken::Http1 | Spoken::Http2, Some(origin)) => {
             let connection = Connection {
                 side: door.side(),
-                origin: door.origin(),
+                origin,
                 peer: Rc::new(peer),
                 scheme: Scheme::Http,
                 certificate_note: None,
@@ -104,19 +116,25 @@ async fn serve_accepted(
             serve_http(stream, spoken, connection).await;
             Ok(())
         }
-        (_, other) => Err(Unserved::Protocol(other)),
+        (_, other, _) => Err(Unserved::Protocol(other)),
     }
 }
 
-async fn serve_http(stream: Stream, spoken: Spoken, connection: Connection) {
+pub async fn serve_http(stream: Stream, spoken: Spoken, connection: Connection) {
     match spoken {
         Spoken::Http2 => server::serve_http2(stream, Rc::new(connection)).await,
         _ => server::serve_http1(stream, Rc::new(connection)).await,
     }
 }
 
-/// A peer's sidecar: verified both ways before a byte of what it wants is read.
-async fn serve_tls(worker: Rc<Worker>, stream: Stream, entry: Entry, peer: PeerFacts) -> Result<(), Unserved> {
+/// A peer's sidecar: verified both ways before a byte of what it wants is read. Redirected, it is served by where it
+/// was going; the SNI only names the service.
+pub async fn serve_tls(
+    worker: Rc<Worker>,
+    stream: Stream,
+    entry: Entry,
+    (peer, to): (PeerFacts, Option<SocketAddr>),
+) -> Result<(), Unserved> {
     let material = worker.identity.load().ok_or(Unserved::NoIdentity)?;
     if material.expired(SystemTime::now()) {
         return Err(Unserved::IdentityExpired);
@@ -143,7 +161,10 @@ async fn serve_tls(worker: Rc<Worker>, stream: Stream, entry: Entry, peer: PeerF
     let peer = PeerFacts { party, security: Security::MutualTls, sni: Some(sni), ..peer };
     let connection = Connection {
         side: Side::Inbound,
-        origin: Origin::Sidecar(place),
+        origin: match to {
+            Some(to) => Origin::Received { to, named: Some(place) },
+            None => Origin::Sidecar(place),
+        },
         peer: Rc::new(peer),
         // What the app sees is plain text; `https` would make it build wrong links.
         scheme: Scheme::Http,
@@ -179,7 +200,7 @@ async fn first_words(stream: &mut Stream, entry: &Entry, limit: Duration) -> Res
     }
 }
 
-/// The same inside a CONNECT tunnel, where silence has a meaning: the server speaks first. `None` after `limit`.
+/// The same where silence has a meaning: the server speaks first. `None` after `limit`.
 pub async fn detect_within(stream: &mut Stream, limit: Duration) -> io::Result<Option<Spoken>> {
     let seen = async {
         loop {

@@ -84,6 +84,9 @@ fn is_token(byte: u8) -> bool {
 /// The longest prefix that [`detect`] may need: give it no more room than this.
 pub const PREFIX_BYTES_MAX: usize = 4096;
 
+/// SMTP, DNS, MySQL and MongoDB, where nobody said what a port speaks: Istio does not look there either.
+pub const SERVER_FIRST_PORTS: [u16; 4] = [25, 53, 3306, 27017];
+
 const TLS_HANDSHAKE: u8 = 0x16;
 const CLIENT_HELLO: u8 = 1;
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -14,7 +14,7 @@ use crate::filters::{Chain, Flow};
 use crate::grpc::{self, Messages};
 use crate::headers::{Found, HopByHop, apply_request, apply_response, strip_hop_by_hop};
 use crate::http::{forwarded, tunnel};
-use crate::locate::{Located, Received, locate, receive};
+use crate::locate::{Located, locate, receive};
 use crate::origin::Place;
 use crate::plan::{Action, Chosen, Forward, RetryPolicy};
 use crate::record::{Kind, Side, Target};
@@ -72,14 +72,15 @@ async fn forward(exchange: &mut Exchange, asked: &mut Asked) -> Result<Box<Answe
 async fn inbound(exchange: &mut Exchange, asked: &mut Asked) -> Result<Box<Answered>, Refusal> {
     let connection = Rc::clone(&exchange.connection);
     let record = &mut exchange.record;
-    let Received { port, service } = receive(&connection, &record.plan, &asked.head.authority)?;
-    record.service = Some(service);
+    let received = receive(&connection, &record.plan, &asked.head.authority)?;
+    let port = Arc::clone(&received.port);
+    record.service = Some(Arc::clone(&received.service));
     record.target = Target::Inbound(Arc::clone(&port));
     let mut workload = port.filters.start();
     let mut answered = match workload.request(&connection.worker.runner, &mut asked.head, record).await? {
         Flow::Reply(reply) => Answered::of_filter(reply),
         Flow::Continue => {
-            let backend = connection.worker.upstreams.app(port.app, &port.cluster);
+            let backend = received.app(&connection);
             upstream(exchange, asked, To { backend, timeout: None, retry: None, attempts: Attempts::Untold }).await?
         }
     };
@@ -143,7 +144,7 @@ async fn destination(
                 rewrite.apply(&mut asked.head, matched);
             }
             let to = To {
-                backend: worker.upstreams.backend(backend),
+                backend: worker.upstreams.meant(backend, &connection.origin),
                 timeout: timeout(forward.timeout, &asked.head.headers, record.request.kind),
                 retry: forward.retry.as_ref(),
                 attempts: Attempts::Told,

@@ -26,6 +26,8 @@ pub enum Door {
     Outbound,
     /// `--listen`: requests in origin form.
     Listen,
+    /// What weft-init's rules redirect: to the workload, or from its app.
+    Captured(Side),
 }
 
 impl Door {
@@ -33,15 +35,17 @@ impl Door {
         match self {
             Self::Inbound => Side::Inbound,
             Self::Outbound | Self::Listen => Side::Outbound,
+            Self::Captured(side) => side,
         }
     }
 
-    /// What is known before a byte is read.
-    pub fn origin(self) -> Origin {
+    /// What is known before a byte is read; of what was redirected, the connection itself has to say.
+    pub fn origin(self) -> Option<Origin> {
         match self {
-            Self::Inbound => Origin::Plain,
-            Self::Outbound => Origin::Proxy,
-            Self::Listen => Origin::Host,
+            Self::Inbound => Some(Origin::Plain),
+            Self::Outbound => Some(Origin::Proxy),
+            Self::Listen => Some(Origin::Host),
+            Self::Captured(_) => None,
         }
     }
 }
@@ -56,30 +60,34 @@ pub struct Bound {
 
 /// Binds `address` once for each worker. Port 0 takes any free one, the same for all.
 pub fn bind(door: Door, address: SocketAddr, workers: usize) -> io::Result<Bound> {
-    let first = socket(address)?;
+    let first = socket(door, address)?;
     let address = first.local_addr()?;
     let mut sockets = vec![first];
     while sockets.len() < workers {
-        sockets.push(another(address, &sockets[0])?);
+        sockets.push(another(door, address, &sockets[0])?);
     }
     Ok(Bound { door, address, sockets })
 }
 
 /// The kernel spreads connections over the sockets of one address.
 #[cfg(target_os = "linux")]
-fn another(address: SocketAddr, _first: &TcpListener) -> io::Result<TcpListener> {
-    socket(address)
+fn another(door: Door, address: SocketAddr, _first: &TcpListener) -> io::Result<TcpListener> {
+    socket(door, address)
 }
 
 /// Elsewhere SO_REUSEPORT does not spread them: the workers share one accept queue.
 #[cfg(not(target_os = "linux"))]
-fn another(_address: SocketAddr, first: &TcpListener) -> io::Result<TcpListener> {
+fn another(_door: Door, _address: SocketAddr, first: &TcpListener) -> io::Result<TcpListener> {
     first.try_clone()
 }
 
-fn socket(address: SocketAddr) -> io::Result<TcpListener> {
+fn socket(door: Door, address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
+    if matches!(door, Door::Captured(_)) && address.is_ipv6() {
+        // Each family has a socket of its own: the kernel keeps original destinations by family.
+        socket.set_only_v6(true)?;
+    }
     #[cfg(target_os = "linux")]
     socket.set_reuse_port(true)?;
     // Not with port 0: the port has to be free.

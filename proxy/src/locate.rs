@@ -7,10 +7,14 @@ use crate::connection::Connection;
 use crate::headers::Authority;
 use crate::origin::{Origin, Place};
 use crate::plan::{InboundPort, Lookup, Pinned, VirtualHost};
+use crate::record::Security;
 use crate::refusal::Refusal;
 use crate::telemetry::ServiceFacts;
+use crate::upstream::Backend;
 use crate::worker::Worker;
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use weft_snapshot::{Host, MtlsMode, OutboundPolicy};
 
@@ -29,6 +33,17 @@ pub enum Located {
 pub struct Received {
     pub port: Arc<InboundPort>,
     pub service: Arc<ServiceFacts>,
+}
+
+impl Received {
+    /// The workload's app: where the client was going, else where the app is said to listen.
+    pub fn app(&self, connection: &Connection) -> Rc<Backend> {
+        let upstreams = &connection.worker.upstreams;
+        match &connection.origin {
+            Origin::Received { to, .. } => upstreams.captured_app(*to, &self.port.cluster),
+            _ => upstreams.app(self.port.app, &self.port.cluster),
+        }
+    }
 }
 
 /// The last answer on this connection: clients say the same host again and again.
@@ -61,14 +76,15 @@ pub async fn locate(connection: &Connection, plan: &mut Pinned, authority: &Auth
         tell_used(connection, authority);
         return Ok(located.clone());
     }
-    let place = match &connection.origin {
-        Origin::Tunnel(place) => place.clone(),
-        _ => Place {
-            host: authority.host().into_owned(),
-            port: authority.port().unwrap_or(connection.scheme.default_port()),
-        },
+    let host = || authority.host().into_owned();
+    let located = match &connection.origin {
+        Origin::Captured(to) => Box::pin(locate_captured(&connection.worker, plan, host(), *to)).await?,
+        Origin::Tunnel(place) => locate_place(&connection.worker, plan, place.clone()).await?,
+        _ => {
+            let port = authority.port().unwrap_or(connection.scheme.default_port());
+            locate_place(&connection.worker, plan, Place { host: host(), port }).await?
+        }
     };
-    let located = locate_place(&connection.worker, plan, place).await?;
     let known = Known { generation: plan.generation, authority: text.to_owned() };
     *connection.memo.located.borrow_mut() = Some((known, located.clone()));
     tell_used(connection, authority);
@@ -81,6 +97,29 @@ pub async fn locate_place(worker: &Worker, plan: &mut Pinned, place: Place) -> R
         Lookup::Found(service) => Ok(Located::Service(Arc::clone(service), place.port)),
         Lookup::Absent => Ok(absent(plan, place)),
         Lookup::Unknown => Box::pin(ask(worker, plan, place)).await,
+    }
+}
+
+/// For a request on a connection that was going to an address: the service that it names, where that answers on this
+/// port; else the service whose address it is; else the address itself, as if there were no mesh.
+pub async fn locate_captured(
+    worker: &Worker,
+    plan: &mut Pinned,
+    host: String,
+    to: SocketAddr,
+) -> Result<Located, Refusal> {
+    let address = to.ip().to_string();
+    // What is no host name is nobody's service.
+    if host != address && host.parse::<Host>().is_ok() {
+        let named = locate_place(worker, plan, Place { host: host.clone(), port: to.port() }).await?;
+        if matches!(&named, Located::Service(service, port) if service.serves(*port)) {
+            return Ok(named);
+        }
+    }
+    let place = Place { host: address, port: to.port() };
+    match locate_place(worker, plan, place.clone()).await? {
+        Located::Service(service, port) if service.serves(port) => Ok(Located::Service(service, port)),
+        _ => Ok(outside(plan, place, &host)),
     }
 }
 
@@ -112,12 +151,15 @@ async fn ask(worker: &Worker, plan: &mut Pinned, place: Place) -> Result<Located
 }
 
 fn absent(plan: &Pinned, place: Place) -> Located {
+    let host = place.host.clone();
+    outside(plan, place, &host)
+}
+
+/// `host` is what the app calls it.
+fn outside(plan: &Pinned, place: Place, host: &str) -> Located {
     match plan.outbound {
-        OutboundPolicy::AllowAny => {
-            let facts = Arc::new(ServiceFacts::passthrough(&place.host));
-            Located::Passthrough(place, facts)
-        }
-        OutboundPolicy::RegistryOnly => Located::BlackHole(Arc::new(ServiceFacts::black_hole(&place.host))),
+        OutboundPolicy::AllowAny => Located::Passthrough(place, Arc::new(ServiceFacts::passthrough(host))),
+        OutboundPolicy::RegistryOnly => Located::BlackHole(Arc::new(ServiceFacts::black_hole(host))),
     }
 }
 
@@ -127,6 +169,11 @@ fn tell_used(connection: &Connection, authority: &Authority) {
         connection.memo.told.set(Some(minute));
         if let Ok(host) = authority.host().parse() {
             connection.worker.discovery.used(&host);
+        }
+        if let Origin::Captured(to) = &connection.origin
+            && let Ok(address) = to.ip().to_string().parse()
+        {
+            connection.worker.discovery.used(&address);
         }
     }
 }
@@ -141,15 +188,33 @@ pub fn receive(connection: &Connection, plan: &Pinned, authority: &Authority) ->
     }
     let received = match &connection.origin {
         Origin::Sidecar(place) => by_service(plan, &place.host, Some(place.port)),
+        Origin::Received { to, named } => match named {
+            Some(place) => receive_captured(plan, *to, &place.host, Some(place.port)),
+            None => receive_captured(plan, *to, &authority.host(), authority.port()),
+        },
         _ => by_service(plan, &authority.host(), authority.port()).or_else(|| by_port(plan, authority)),
     };
     let received = received.ok_or_else(|| Refusal::NoRoute { service: text.to_owned() })?;
-    if received.port.mtls == MtlsMode::Strict && !matches!(connection.origin, Origin::Sidecar(_)) {
-        return Err(Refusal::PlainText { port: received.port.port });
-    }
+    permit(connection, &received)?;
     let known = Known { generation: plan.generation, authority: text.to_owned() };
     *connection.memo.received.borrow_mut() = Some((known, received.clone()));
     Ok(received)
+}
+
+/// Whoever did not prove who it is may not speak to a port that wants it proven.
+pub fn permit(connection: &Connection, received: &Received) -> Result<(), Refusal> {
+    if received.port.mtls == MtlsMode::Strict && connection.peer.security != Security::MutualTls {
+        return Err(Refusal::PlainText { port: received.port.port });
+    }
+    Ok(())
+}
+
+/// Where it was going decides; what it was called only names the service.
+pub fn receive_captured(plan: &Pinned, to: SocketAddr, host: &str, port: Option<u16>) -> Option<Received> {
+    let own = plan.captured_port(to.port())?;
+    let named = plan.inbound_service(host, port).filter(|service| service.target == to.port());
+    let service = named.map_or(&own.service, |service| &service.facts);
+    Some(Received { port: Arc::clone(own), service: Arc::clone(service) })
 }
 
 /// The same for bytes of which nothing is known but the SNI.

@@ -1,10 +1,11 @@
 //! The lean sidecar: `weft sidecar` without everything that a data plane does not need.
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 use mimalloc::MiMalloc;
 use std::process::ExitCode;
 use weft_proxy::admin::LogLevel;
-use weft_proxy::args::SidecarArgs;
+use weft_proxy::args::{STATUS_PORT, SidecarArgs};
 
 /// A request makes a dozen allocations, some of them of 8 KiB: a tenth of what it costs on glibc's allocator, whose
 /// caches hold few of each size and none so large; musl's takes a lock for each.
@@ -13,14 +14,45 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Weft's sidecar.
 #[derive(Parser)]
-#[command(name = "weft-proxy", version)]
+#[command(name = "weft-proxy", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[command(flatten)]
-    sidecar: SidecarArgs,
+    sidecar: Option<SidecarArgs>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Tells the sidecar of this pod to drain: no new connections from peers, and those that are open end (preStop)
+    Drain {
+        /// Its --status-port
+        #[arg(long, value_name = "PORT", env = "WEFT_STATUS_PORT", default_value_t = STATUS_PORT)]
+        status_port: u16,
+    },
 }
 
 fn main() -> ExitCode {
-    let sidecar = Cli::parse().sidecar;
+    let cli = Cli::parse();
+    match (cli.command, cli.sidecar) {
+        (Some(Command::Drain { status_port }), _) => drain(status_port),
+        (None, Some(sidecar)) => run(sidecar),
+        (None, None) => Cli::command().error(ErrorKind::MissingRequiredArgument, "--workload is missing").exit(),
+    }
+}
+
+#[allow(clippy::print_stderr, reason = "the kubelet shows what a hook prints")]
+fn drain(status_port: u16) -> ExitCode {
+    match weft_proxy::status::drain(status_port) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weft-proxy drain: port {status_port} of this pod: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(sidecar: SidecarArgs) -> ExitCode {
     let outcome = LogLevel::install(&sidecar.serve.log_level, sidecar.serve.process_log())
         .map_err(anyhow::Error::from)
         .and_then(|log| {

@@ -1,7 +1,8 @@
 //! Where a connection was meant to go, as far as the connection itself says.
 //!
-//! Without interception the client's own words say it. With interception (REDIRECT) the original destination will be
-//! one more variant; nothing else of the request path has to know.
+//! Without interception the client's own words say it; with interception (REDIRECT) the kernel kept where it was sent.
+
+use std::net::SocketAddr;
 
 /// Decided once per connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,14 @@ pub enum Origin {
     Sidecar(Place),
     /// To the inbound address without TLS: the `Host` of each request.
     Plain,
+    /// From the app, redirected on its way to this address.
+    Captured(SocketAddr),
+    /// To the workload, redirected on its way to this address of it.
+    Received {
+        to: SocketAddr,
+        /// What another sidecar named in the SNI.
+        named: Option<Place>,
+    },
 }
 
 /// A host, lower-case and without trailing dot, and a port of its service.

@@ -6,10 +6,11 @@ use bytes::{Buf, BytesMut};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{client, server};
 
@@ -82,12 +83,17 @@ impl Stream {
     }
 
     /// Reads some more bytes ahead, to `max` in all; 0 means that the other side has ended its direction.
+    /// Whoever stops waiting loses nothing.
     pub async fn read_ahead(&mut self, max: usize) -> io::Result<usize> {
-        let mut room = self.prefix.split();
-        room.reserve(max.saturating_sub(room.len()).min(READ_AHEAD_BYTES));
-        let read = self.read_buf(&mut room).await;
-        self.prefix = room;
-        read
+        std::future::poll_fn(|cx| {
+            let mut bytes = [MaybeUninit::uninit(); READ_AHEAD_BYTES];
+            let room = max.saturating_sub(self.prefix.len()).min(READ_AHEAD_BYTES);
+            let mut buffer = ReadBuf::uninit(&mut bytes[..room]);
+            std::task::ready!(self.carrier.poll_read(cx, &mut buffer))?;
+            self.prefix.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().len()))
+        })
+        .await
     }
 
     /// From now on, bytes that arrive are noted there.
@@ -116,16 +122,22 @@ impl AsyncRead for Stream {
             self.note_read();
             return Poll::Ready(Ok(()));
         }
-        let poll = match &mut self.carrier {
-            Carrier::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buffer),
-            Carrier::Accepted(tls) => Pin::new(tls.as_mut()).poll_read(cx, buffer),
-            Carrier::Dialled(tls) => Pin::new(tls.as_mut()).poll_read(cx, buffer),
-            Carrier::Upgraded(io) => Pin::new(io.as_mut()).poll_read(cx, buffer),
-        };
+        let poll = self.carrier.poll_read(cx, buffer);
         if poll.is_ready() {
             self.note_read();
         }
         poll
+    }
+}
+
+impl Carrier {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buffer),
+            Self::Accepted(tls) => Pin::new(tls.as_mut()).poll_read(cx, buffer),
+            Self::Dialled(tls) => Pin::new(tls.as_mut()).poll_read(cx, buffer),
+            Self::Upgraded(io) => Pin::new(io.as_mut()).poll_read(cx, buffer),
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 
 use crate::connection::Connection;
 use crate::exchange::{End, Exchange, unknown_facts};
-use crate::locate::{Received, receive_place};
+use crate::locate::{permit, receive_captured, receive_place};
 use crate::origin::Origin;
 use crate::record::{Kind, RequestFacts, Target};
 use crate::refusal::Refusal;
@@ -44,7 +44,7 @@ impl Way {
     }
 }
 
-/// From a peer's sidecar, which named the port in its SNI, to the workload's own app.
+/// To the workload's own app: from a peer's sidecar, which named the port in its SNI, or redirected on the way there.
 pub async fn serve_inbound(stream: Stream, connection: Rc<Connection>) {
     let mut exchange = Exchange::open(Rc::clone(&connection), tcp_facts());
     match way_to_app(&mut exchange).await {
@@ -55,18 +55,25 @@ pub async fn serve_inbound(stream: Stream, connection: Rc<Connection>) {
 
 async fn way_to_app(exchange: &mut Exchange) -> Result<Way, Refusal> {
     let connection = Rc::clone(&exchange.connection);
-    let Origin::Sidecar(place) = &connection.origin else {
-        return Err(Refusal::BadRequest { reason: "opaque bytes need a sidecar that says where they go" });
+    let plan = &exchange.record.plan;
+    let (received, named) = match &connection.origin {
+        Origin::Sidecar(place) => (receive_place(plan, place), place.host.clone()),
+        Origin::Received { to, named } => {
+            let (host, port) = named.as_ref().map_or(("", None), |place| (place.host.as_str(), Some(place.port)));
+            (receive_captured(plan, *to, host, port), to.to_string())
+        }
+        _ => return Err(Refusal::BadRequest { reason: "opaque bytes need a sidecar that says where they go" }),
     };
-    let received = receive_place(&exchange.record.plan, place);
-    let Received { port, service } = received.ok_or_else(|| Refusal::NoRoute { service: place.host.clone() })?;
-    exchange.record.service = Some(service);
-    exchange.record.target = Target::Inbound(Arc::clone(&port));
+    let received = received.ok_or(Refusal::NoRoute { service: named })?;
+    let port = &received.port;
+    exchange.record.service = Some(Arc::clone(&received.service));
+    exchange.record.target = Target::Inbound(Arc::clone(port));
+    permit(&connection, &received)?;
     // Filters see HTTP. Where the port is not declared TCP, bytes would be a way round them.
     if port.protocol != Protocol::Tcp && (!port.filters.is_empty() || port.protocol != Protocol::Detect) {
         return Err(Refusal::BadRequest { reason: "the port speaks HTTP" });
     }
-    way(exchange, &connection.worker.upstreams.app(port.app, &port.cluster)).await
+    way(exchange, &received.app(&connection)).await
 }
 
 /// Opens a connection to one of the backend's endpoints, trying another where one does not answer.
@@ -137,7 +144,7 @@ pub fn refuse(mut exchange: Exchange, refusal: &Refusal) {
     exchange.close(End::Broken);
 }
 
-fn tcp_facts() -> RequestFacts {
+pub fn tcp_facts() -> RequestFacts {
     let facts = unknown_facts(Method::CONNECT, Version::HTTP_11, HeaderValue::from_static(""));
     RequestFacts { kind: Kind::Tcp, ..facts }
 }

@@ -32,6 +32,8 @@ pub struct Shared {
     pub settings: Settings,
     /// Where the app's requests come in: never dialled, or a request would go round for ever.
     pub app_side: Vec<SocketAddr>,
+    /// Those at which redirected connections come in, from either side.
+    pub captured: Vec<u16>,
 }
 
 /// Lives on its own thread.
@@ -49,6 +51,7 @@ pub struct Worker {
     inbound: Rc<Connections>,
     outbound: Rc<Connections>,
     app_side: Vec<SocketAddr>,
+    captured: Vec<u16>,
 }
 
 /// What the whole proxy is doing; phases only go forwards.
@@ -91,6 +94,7 @@ impl Worker {
             inbound: connections(),
             outbound: connections(),
             app_side: shared.app_side.clone(),
+            captured: shared.captured.clone(),
             tick,
         }
     }
@@ -113,6 +117,11 @@ impl Worker {
             own.port() == address.port()
                 && (own.ip() == address.ip() || (own.ip().is_unspecified() && address.ip().is_loopback()))
         })
+    }
+
+    /// True for a port of this pod at which this proxy takes redirected connections.
+    pub fn is_captured_port(&self, port: u16) -> bool {
+        self.captured.contains(&port)
     }
 
     /// Once a second: what has been silent or idle too long ends.
@@ -193,18 +202,21 @@ impl Worker {
         if phase >= Phase::OutboundEnds {
             self.outbound.drain();
         }
-        let accepting = open.iter().any(|(door, _)| *door == Door::Inbound);
+        let accepting = open.iter().any(|(door, _)| door.side() == Side::Inbound);
         remaining.inbound.store(self.inbound.len() + usize::from(accepting), Ordering::Relaxed);
-        remaining.outbound_busy.store(usize::from(self.outbound.busy()), Ordering::Relaxed);
+        // An app whose connections come here by themselves is there for as long as it holds one.
+        let captured = open.iter().any(|(door, _)| *door == Door::Captured(Side::Outbound));
+        let busy = if captured { !self.outbound.is_empty() } else { self.outbound.busy() };
+        remaining.outbound_busy.store(usize::from(busy), Ordering::Relaxed);
         phase >= Phase::OutboundEnds && open.is_empty() && self.inbound.is_empty() && self.outbound.is_empty()
     }
 }
 
 /// Resolves when the door is to take nobody new.
 async fn closing(door: Door, mut phase: watch::Receiver<Phase>) {
-    let until = match door {
-        Door::Inbound => Phase::InboundEnds,
-        Door::Outbound | Door::Listen => Phase::OutboundEnds,
+    let until = match door.side() {
+        Side::Inbound => Phase::InboundEnds,
+        Side::Outbound => Phase::OutboundEnds,
     };
     // An error means that the proxy is gone.
     let _ = phase.wait_for(|phase| *phase >= until).await;

@@ -5,6 +5,7 @@
 
 mod control;
 mod dump;
+mod face;
 mod level;
 mod pages;
 mod stage;
@@ -14,6 +15,7 @@ pub use stage::{Stage, Stages};
 
 use crate::control::StatusCell;
 use crate::plan::PlanCell;
+use crate::status::{Face, Open};
 use crate::telemetry::Telemetry;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -59,19 +61,32 @@ pub struct Admin {
 impl Admin {
     /// Serves on a listener that is bound already; bind it to loopback unless told otherwise.
     pub fn start(listener: std::net::TcpListener, sources: Sources) -> io::Result<Self> {
+        Self::start_with(listener, Vec::new(), sources)
+    }
+
+    /// The same, and a pod's other ports.
+    pub fn start_with(listener: std::net::TcpListener, others: Vec<Open>, sources: Sources) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = {
-            let _inside = runtime.enter();
-            TcpListener::from_std(listener)?
+        let inside = runtime.enter();
+        let tokio_listener = |listener: std::net::TcpListener| {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
         };
+        let listener = tokio_listener(listener)?;
+        let others = others.into_iter().map(|open| Ok((tokio_listener(open.listener)?, open.shows)));
+        let others = others.collect::<io::Result<Vec<_>>>()?;
+        drop(inside);
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new().name("weft-admin".to_owned()).spawn(move || {
             let local = tokio::task::LocalSet::new();
             local.block_on(&runtime, async {
+                let pages = Rc::new(Pages::new(sources));
+                for (listener, shows) in others {
+                    tokio::task::spawn_local(accept(listener, shows.face(), Rc::clone(&pages)));
+                }
                 tokio::select! {
-                    () = accept(listener, Rc::new(Pages::new(sources))) => {}
+                    () = accept(listener, Face::Admin, pages) => {}
                     _ = stopped => {}
                 }
             });
@@ -93,13 +108,13 @@ impl Admin {
     }
 }
 
-async fn accept(listener: TcpListener, pages: Rc<Pages>) {
+async fn accept(listener: TcpListener, face: Face, pages: Rc<Pages>) {
     let open = Rc::new(Cell::new(0));
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, remote) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "the admin port cannot accept a connection");
+                tracing::warn!(%error, "an admin or status port cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -108,11 +123,11 @@ async fn accept(listener: TcpListener, pages: Rc<Pages>) {
             continue;
         }
         open.set(open.get() + 1);
-        let (pages, open) = (pages.clone(), open.clone());
+        let (pages, open, face) = (pages.clone(), open.clone(), face.clone());
         tokio::task::spawn_local(async move {
             let service = hyper::service::service_fn(|request| {
-                let pages = pages.clone();
-                async move { Ok::<_, std::convert::Infallible>(pages.answer(request).await) }
+                let (pages, face) = (pages.clone(), face.clone());
+                async move { Ok::<_, std::convert::Infallible>(pages.answer(&face, remote.ip(), request).await) }
             });
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())

@@ -32,11 +32,11 @@ const INDEX: [(&str, &str, &str); 11] = [
     ("/quitquitquit", "POST", "the same, and then the proxy ends"),
 ];
 
-const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(super) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON: &str = "application/json";
-const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
-type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Full<Bytes>>;
 
 impl Pages {
     pub(super) fn new(sources: Sources) -> Self {
@@ -44,7 +44,8 @@ impl Pages {
         Self { sources, scraper }
     }
 
-    pub(super) async fn answer<B>(&self, request: Request<B>) -> Answer {
+    /// At the admin port itself.
+    pub(super) fn admin<B>(&self, request: &Request<B>) -> Answer {
         let (path, method) = (request.uri().path(), request.method());
         let known = INDEX.iter().any(|(shown, ..)| shown.split('?').next() == Some(path));
         if !known {
@@ -52,7 +53,7 @@ impl Pages {
             return page(status, TEXT, index());
         }
         let open_to_all = matches!(path, "/ready" | "/healthz/ready" | "/stats/prometheus" | "/metrics");
-        if !open_to_all && from_a_web_page(&request) {
+        if !open_to_all && from_a_web_page(request) {
             let text = "this page is not for web pages: call it by an IP address or localhost, without Origin\n";
             return page(StatusCode::FORBIDDEN, TEXT, text.to_owned());
         }
@@ -77,7 +78,7 @@ impl Pages {
         }
     }
 
-    fn ready(&self) -> Answer {
+    pub(super) fn ready(&self) -> Answer {
         let stage = self.sources.stages.now();
         match (stage, self.sources.plan.load().generation) {
             (Stage::Serving, 1..) => page(StatusCode::OK, TEXT, "ready\n".to_owned()),
@@ -86,10 +87,14 @@ impl Pages {
         }
     }
 
-    fn metrics(&self) -> Answer {
+    pub(super) fn metrics(&self) -> Answer {
+        page(StatusCode::OK, PROMETHEUS, self.metrics_text())
+    }
+
+    pub(super) fn metrics_text(&self) -> String {
         let mut text = self.scraper.borrow_mut().text(&self.sources.plan.load());
         text.extend(self.sources.control.as_deref().map(control::metrics));
-        page(StatusCode::OK, PROMETHEUS, text)
+        text
     }
 
     fn level(&self) -> Answer {
@@ -110,7 +115,7 @@ impl Pages {
         }
     }
 
-    fn reach(&self, stage: Stage) -> Answer {
+    pub(super) fn reach(&self, stage: Stage) -> Answer {
         self.sources.stages.reach(stage);
         page(StatusCode::OK, TEXT, format!("{}\n", self.sources.stages.now().as_str()))
     }
@@ -140,7 +145,7 @@ fn json(value: &serde_json::Value) -> Answer {
     page(StatusCode::OK, JSON, format!("{value:#}\n"))
 }
 
-fn page(status: StatusCode, kind: &'static str, text: String) -> Answer {
+pub(super) fn page(status: StatusCode, kind: &'static str, text: String) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from(text)));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();

@@ -17,6 +17,7 @@ use crate::telemetry::{Party, ServiceFacts};
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use weft_snapshot::{self as snapshot, BackendName, FilterKey, Host, Key, Snapshot};
 
@@ -194,7 +195,19 @@ impl Builder<'_> {
                 service: Arc::new(service),
             })
         });
-        Inbound::new(ports.collect(), &workload.inbound.services, namespace)
+        let ports = ports.collect();
+        let others = &workload.inbound.others;
+        let place = Place { key: &Key::Workload, part: "ports that are not listed".to_owned() };
+        let others = InboundPort {
+            port: 0,
+            app: SocketAddr::from(([0, 0, 0, 0], 0)),
+            protocol: snapshot::Protocol::Detect,
+            mtls: others.mtls,
+            filters: self.filters(&place, &others.filters),
+            cluster: "InboundPassthroughCluster".into(),
+            service: Arc::new(ServiceFacts::inbound_passthrough("unknown", namespace)),
+        };
+        Inbound::new(ports, Arc::new(others), &workload.inbound.services, namespace)
     }
 
     fn problem(&mut self, place: &Place, reason: &dyn Display) {

@@ -13,7 +13,7 @@ use weft_snapshot::{self as snapshot, MtlsMode, Protocol};
 #[derive(Debug)]
 pub struct InboundPort {
     pub port: u16,
-    /// Where the app listens.
+    /// Where the app listens; with interception, where the client was going counts.
     pub app: SocketAddr,
     pub protocol: Protocol,
     pub mtls: MtlsMode,
@@ -41,11 +41,18 @@ pub(super) struct Inbound {
     services: Vec<InboundService>,
     /// By every host that a caller may write; few services share one.
     by_host: HashMap<String, Vec<usize>, foldhash::fast::RandomState>,
+    /// What counts for a port that is not listed; `None` until it is known who this proxy is.
+    others: Option<Arc<InboundPort>>,
 }
 
 impl Inbound {
-    pub(super) fn new(ports: Vec<Arc<InboundPort>>, services: &[snapshot::InboundService], namespace: &str) -> Self {
-        let mut inbound = Self { ports, ..Self::default() };
+    pub(super) fn new(
+        ports: Vec<Arc<InboundPort>>,
+        others: Arc<InboundPort>,
+        services: &[snapshot::InboundService],
+        namespace: &str,
+    ) -> Self {
+        let mut inbound = Self { ports, others: Some(others), ..Self::default() };
         for (index, service) in services.iter().enumerate() {
             let facts = Arc::new(ServiceFacts::new(service.host.as_str(), namespace));
             inbound.services.push(InboundService { facts, port: service.port, target: service.target });
@@ -66,6 +73,11 @@ impl Inbound {
 
     pub(super) fn port(&self, port: u16) -> Option<&Arc<InboundPort>> {
         self.ports.iter().find(|p| p.port == port)
+    }
+
+    /// By where a redirected connection was going: listed or not.
+    pub(super) fn port_or_other(&self, port: u16) -> Option<&Arc<InboundPort>> {
+        self.port(port).or(self.others.as_ref())
     }
 
     pub(super) fn service(&self, host: &str, port: Option<u16>) -> Option<&InboundService> {

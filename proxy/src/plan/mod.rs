@@ -95,6 +95,11 @@ impl Plan {
         self.inbound.port(port)
     }
 
+    /// The same where connections are redirected: also of ports that nothing speaks of.
+    pub fn captured_port(&self, port: u16) -> Option<&Arc<InboundPort>> {
+        self.inbound.port_or_other(port)
+    }
+
     pub fn inbound_ports(&self) -> &[Arc<InboundPort>] {
         self.inbound.ports()
     }
@@ -126,6 +131,11 @@ impl VirtualHost {
     /// The first rule that matches. `port` is the one that the app asked for.
     pub fn route(&self, head: &Head, port: u16) -> Option<Chosen<'_>> {
         self.matcher.choose(head, port)
+    }
+
+    /// Whether it answers on this port: one that only routes speak of answers on all.
+    pub fn serves(&self, port: u16) -> bool {
+        self.ports.is_empty() || self.port(port).is_some()
     }
 
     pub fn port(&self, port: u16) -> Option<&ServicePort> {

@@ -5,10 +5,11 @@
 use super::Endpoint;
 use super::limits::Limits;
 use crate::balance::Balancer;
+use crate::origin::Origin;
 use crate::plan;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::Waker;
@@ -34,6 +35,8 @@ pub struct Policy {
     pub requests_per_connection_max: Option<u32>,
     pub upgrade: Upgrade,
     pub limits: Option<Arc<Limits>>,
+    /// Where connections come from; `None`: the system's choice.
+    pub source: Option<IpAddr>,
 }
 
 /// All backends of one worker.
@@ -41,7 +44,7 @@ pub struct Policy {
 pub struct Upstreams {
     by_slot: RefCell<Vec<Option<Kept>>>,
     /// The workload's own app, and hosts outside the mesh.
-    by_dial: RefCell<HashMap<Dial, Rc<Backend>, foldhash::fast::RandomState>>,
+    by_dial: RefCell<HashMap<(Dial, Option<IpAddr>), Rc<Backend>, foldhash::fast::RandomState>>,
     /// For the sweep.
     all: RefCell<Vec<Weak<Backend>>>,
     sweeps: Cell<u32>,
@@ -80,9 +83,33 @@ impl Upstreams {
         }
     }
 
+    /// The same for a connection that was going to one of the endpoints, where the backend leaves the choice to the app:
+    /// that endpoint alone.
+    pub fn meant(&self, source: &Arc<plan::Backend>, origin: &Origin) -> Rc<Backend> {
+        let backend = self.backend(source);
+        let (Origin::Captured(to), LoadBalancer::Original) = (origin, source.policy.load_balancer) else {
+            return backend;
+        };
+        match backend.endpoints.iter().find(|endpoint| endpoint.place.dial == Dial::Address(*to)) {
+            Some(endpoint) if backend.endpoints.len() > 1 => Rc::new(Backend {
+                name: Arc::clone(&backend.name),
+                policy: backend.policy.clone(),
+                endpoints: Box::new([Rc::clone(endpoint)]),
+                balancer: Balancer::new(LoadBalancer::Random, &[1]),
+                waiting: RefCell::default(),
+            }),
+            _ => backend,
+        }
+    }
+
     /// The workload's own app.
     pub fn app(&self, address: SocketAddr, cluster: &Arc<str>) -> Rc<Backend> {
-        self.single(Dial::Address(address), cluster)
+        self.single((Dial::Address(address), None), cluster)
+    }
+
+    /// The same by the address at which a client called it, from one whose connections are not redirected again.
+    pub fn captured_app(&self, address: SocketAddr, cluster: &Arc<str>) -> Rc<Backend> {
+        self.single((Dial::Address(address), Some(passthrough_source(address))), cluster)
     }
 
     /// A host that the mesh does not know.
@@ -91,21 +118,21 @@ impl Upstreams {
             Ok(ip) => Dial::Address(SocketAddr::new(ip, port)),
             Err(_) => Dial::Name { host: host.to_owned(), port },
         };
-        self.single(dial, cluster)
+        self.single((dial, None), cluster)
     }
 
-    fn single(&self, dial: Dial, cluster: &Arc<str>) -> Rc<Backend> {
+    fn single(&self, way: (Dial, Option<IpAddr>), cluster: &Arc<str>) -> Rc<Backend> {
         let mut by_dial = self.by_dial.borrow_mut();
-        if let Some(backend) = by_dial.get(&dial) {
+        if let Some(backend) = by_dial.get(&way) {
             return Rc::clone(backend);
         }
         if by_dial.len() >= SINGLES_MAX {
             // Who is in the middle of something keeps its own Rc; the rest is opened again when needed.
             by_dial.retain(|_, backend| backend.endpoints.iter().any(|endpoint| endpoint.load() > 0));
         }
-        let backend = Rc::new(Backend::single(dial.clone(), cluster));
+        let backend = Rc::new(Backend::single(way.clone(), cluster));
         self.register(&backend);
-        by_dial.insert(dial, Rc::clone(&backend));
+        by_dial.insert(way, Rc::clone(&backend));
         backend
     }
 
@@ -151,6 +178,7 @@ impl Backend {
                 requests_per_connection_max: source.policy.limits.requests_per_connection_max,
                 upgrade: source.policy.upgrade,
                 limits: source.limits.clone(),
+                source: None,
             },
             endpoints: endpoints.list.iter().map(kept).collect(),
             balancer: Balancer::new(source.policy.load_balancer, &weights),
@@ -158,7 +186,7 @@ impl Backend {
         }
     }
 
-    fn single(dial: Dial, cluster: &Arc<str>) -> Self {
+    fn single((dial, source): (Dial, Option<IpAddr>), cluster: &Arc<str>) -> Self {
         let place = weft_snapshot::Endpoint { dial, tls: None, weight: 1, labels: Labels::default() };
         Self {
             name: Arc::clone(cluster),
@@ -168,6 +196,7 @@ impl Backend {
                 requests_per_connection_max: None,
                 upgrade: Upgrade::Keep,
                 limits: None,
+                source,
             },
             endpoints: Box::new([Endpoint::new(Arc::new(plan::Endpoint::new(&place)))]),
             balancer: Balancer::new(LoadBalancer::Random, &[1]),
@@ -180,6 +209,11 @@ impl Backend {
         let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
         waiting.into_iter().for_each(Waker::wake);
     }
+}
+
+/// Istio's 127.0.0.6 and ::6, which weft-init's rules let pass.
+pub fn passthrough_source(to: SocketAddr) -> IpAddr {
+    if to.is_ipv4() { Ipv4Addr::new(127, 0, 0, 6).into() } else { Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6).into() }
 }
 
 /// Apps and hosts outside the mesh that one worker remembers.

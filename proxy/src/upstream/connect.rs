@@ -10,11 +10,13 @@ use crate::tls::{Alpn, Peer};
 use crate::worker::Worker;
 use rustls_pki_types::ServerName;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+#[cfg(target_os = "linux")]
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use weft_snapshot::PeerTls;
 
@@ -65,16 +67,21 @@ pub async fn dial(
     alpn: Alpn,
 ) -> Result<Dialled, ConnectError> {
     let limit = backend.policy.connect_timeout;
-    let dialled = tokio::time::timeout(limit, dial_unlimited(worker, endpoint, alpn)).await;
+    let dialled = tokio::time::timeout(limit, dial_unlimited(worker, backend.policy.source, endpoint, alpn)).await;
     dialled.unwrap_or(Err(ConnectError::Timeout { limit }))
 }
 
-async fn dial_unlimited(worker: &Worker, endpoint: &Rc<Endpoint>, alpn: Alpn) -> Result<Dialled, ConnectError> {
+async fn dial_unlimited(
+    worker: &Worker,
+    source: Option<IpAddr>,
+    endpoint: &Rc<Endpoint>,
+    alpn: Alpn,
+) -> Result<Dialled, ConnectError> {
     let addresses = endpoint.addresses(worker.tick.seconds()).await.map_err(|error| {
         let endpoint = Arc::clone(&endpoint.place.address);
         ConnectError::Resolve { endpoint, reason: error.to_string() }
     })?;
-    let (tcp, address) = connect(worker, &addresses).await?;
+    let (tcp, address) = connect(worker, source, &addresses).await?;
     let facts = Rc::new(UpstreamFacts {
         address: address.into(),
         endpoint_address: Arc::clone(&endpoint.place.address),
@@ -88,19 +95,50 @@ async fn dial_unlimited(worker: &Worker, endpoint: &Rc<Endpoint>, alpn: Alpn) ->
     Ok(Dialled { stream, facts })
 }
 
-async fn connect(worker: &Worker, addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), ConnectError> {
+async fn connect(
+    worker: &Worker,
+    source: Option<IpAddr>,
+    addresses: &[SocketAddr],
+) -> Result<(TcpStream, SocketAddr), ConnectError> {
     let mut last = ConnectError::Tcp { reason: "no address".to_owned() };
     for address in addresses {
         if worker.listens_on(*address) {
             last = ConnectError::Loop;
             continue;
         }
-        match TcpStream::connect(*address).await.and_then(configured) {
+        let connected = match source {
+            None => TcpStream::connect(*address).await,
+            Some(source) => connect_from(source, *address).await,
+        };
+        match connected.and_then(configured) {
             Ok(tcp) => return Ok((tcp, *address)),
             Err(error) => last = ConnectError::Tcp { reason: error.to_string() },
         }
     }
     Err(last)
+}
+
+/// The port is chosen when it is known whereto, so that as many connections as ports go to each address.
+pub async fn connect_from(source: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    #[cfg(target_os = "linux")]
+    choose_port_late(&socket)?;
+    socket.bind(SocketAddr::new(source, 0))?;
+    socket.connect(address).await
+}
+
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn choose_port_late(socket: &TcpSocket) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let size = size_of::<libc::c_int>() as libc::socklen_t;
+    let (level, option) = (libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT);
+    // SAFETY: the value lives through the call, and its size is the one that is given.
+    let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const on).cast(), size) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn configured(tcp: TcpStream) -> io::Result<TcpStream> {

@@ -12,8 +12,8 @@ mod resolve;
 mod retry;
 mod send;
 
-pub use backend::{Backend, Upstreams};
-pub use connect::{ConnectError, Dialled, dial};
+pub use backend::{Backend, Upstreams, passthrough_source};
+pub use connect::{ConnectError, Dialled, connect_from, dial};
 pub use endpoint::{Endpoint, InFlight};
 pub use pool::Lease;
 pub use send::{Answer, Attempts, Call, Protocol, send};

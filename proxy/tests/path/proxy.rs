@@ -80,6 +80,7 @@ impl Proxy {
             engine,
             settings,
             app_side: vec![outbound, listen],
+            captured: Vec::new(),
         });
         let (phase, watched) = watch::channel(Phase::Serving);
         let mut doors: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
