@@ -39,12 +39,15 @@ pub struct Policy {
     pub source: Option<IpAddr>,
 }
 
+/// Whereto, and from which address.
+type Way = (Dial, Option<IpAddr>);
+
 /// All backends of one worker.
 #[derive(Default)]
 pub struct Upstreams {
     by_slot: RefCell<Vec<Option<Kept>>>,
     /// The workload's own app, and hosts outside the mesh.
-    by_dial: RefCell<HashMap<(Dial, Option<IpAddr>), Rc<Backend>, foldhash::fast::RandomState>>,
+    by_way: RefCell<HashMap<Way, Rc<Backend>, foldhash::fast::RandomState>>,
     /// For the sweep.
     all: RefCell<Vec<Weak<Backend>>>,
     sweeps: Cell<u32>,
@@ -121,18 +124,18 @@ impl Upstreams {
         self.single((dial, None), cluster)
     }
 
-    fn single(&self, way: (Dial, Option<IpAddr>), cluster: &Arc<str>) -> Rc<Backend> {
-        let mut by_dial = self.by_dial.borrow_mut();
-        if let Some(backend) = by_dial.get(&way) {
+    fn single(&self, way: Way, cluster: &Arc<str>) -> Rc<Backend> {
+        let mut by_way = self.by_way.borrow_mut();
+        if let Some(backend) = by_way.get(&way) {
             return Rc::clone(backend);
         }
-        if by_dial.len() >= SINGLES_MAX {
+        if by_way.len() >= SINGLES_MAX {
             // Who is in the middle of something keeps its own Rc; the rest is opened again when needed.
-            by_dial.retain(|_, backend| backend.endpoints.iter().any(|endpoint| endpoint.load() > 0));
+            by_way.retain(|_, backend| backend.endpoints.iter().any(|endpoint| endpoint.load() > 0));
         }
         let backend = Rc::new(Backend::single(way.clone(), cluster));
         self.register(&backend);
-        by_dial.insert(way, Rc::clone(&backend));
+        by_way.insert(way, Rc::clone(&backend));
         backend
     }
 
@@ -152,7 +155,7 @@ impl Upstreams {
         if self.sweeps.get().is_multiple_of(SINGLES_SWEEP) {
             let in_use =
                 |backend: &Rc<Backend>| backend.endpoints.iter().any(|e| e.load() + e.idle_connections() as u32 > 0);
-            self.by_dial.borrow_mut().retain(|_, backend| in_use(backend));
+            self.by_way.borrow_mut().retain(|_, backend| in_use(backend));
         }
     }
 
@@ -186,7 +189,7 @@ impl Backend {
         }
     }
 
-    fn single((dial, source): (Dial, Option<IpAddr>), cluster: &Arc<str>) -> Self {
+    fn single((dial, source): Way, cluster: &Arc<str>) -> Self {
         let place = weft_snapshot::Endpoint { dial, tls: None, weight: 1, labels: Labels::default() };
         Self {
             name: Arc::clone(cluster),
