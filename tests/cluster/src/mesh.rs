@@ -75,13 +75,13 @@ impl Filters {
         self.registry.as_ref().map(|registry| format!("{NODE_IP}:{}", registry.address.port()))
     }
 
-    /// The Mesh object by which the control plane speaks to it in plain text; nothing where that is not wanted.
+    /// The spec of the one Mesh object by which the control plane speaks to it in plain text; nothing where that is not wanted.
     pub fn mesh(&self) -> String {
         self.host().map_or_else(String::new, |host| {
             format!(
                 "apiVersion: weft.dev/v1alpha1
 kind: Mesh
-metadata: {{name: mesh, namespace: weft-system}}
+metadata: {{name: default, namespace: weft-system}}
 spec:
   registries: [{{host: '{host}', plainHttp: true}}]
 ---
