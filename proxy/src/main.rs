@@ -1,7 +1,6 @@
 //! The lean sidecar: `weft sidecar` without everything that a data plane does not need.
 
-use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::Parser;
 use mimalloc::MiMalloc;
 use std::process::ExitCode;
 use weft_proxy::admin::LogLevel;
@@ -14,31 +13,28 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Weft's sidecar.
 #[derive(Parser)]
-#[command(name = "weft-proxy", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(name = "weft-proxy", version)]
 struct Cli {
-    #[command(subcommand)]
-    command: Option<Command>,
     #[command(flatten)]
-    sidecar: Option<SidecarArgs>,
+    sidecar: SidecarArgs,
 }
 
-#[derive(Subcommand)]
-enum Command {
-    /// Tells the sidecar of this pod to drain: no new connections from peers, and those that are open end (preStop)
-    Drain {
-        /// Its --status-port
-        #[arg(long, value_name = "PORT", env = "WEFT_STATUS_PORT", default_value_t = STATUS_PORT)]
-        status_port: u16,
-    },
+/// Tells the sidecar of this pod to drain: no new connections from peers, and those that are open end (preStop).
+#[derive(Parser)]
+#[command(name = "weft-proxy drain")]
+struct Drain {
+    /// Its --status-port
+    #[arg(long, value_name = "PORT", env = "WEFT_STATUS_PORT", default_value_t = STATUS_PORT)]
+    status_port: u16,
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match (cli.command, cli.sidecar) {
-        (Some(Command::Drain { status_port }), _) => drain(status_port),
-        (None, Some(sidecar)) => run(sidecar),
-        (None, None) => Cli::command().error(ErrorKind::MissingRequiredArgument, "--workload is missing").exit(),
+    // Not clap's own subcommand: beside the sidecar's arguments, flattened in two steps, it takes them for absent.
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == "drain") {
+        return drain(Drain::parse_from(std::env::args_os().skip(1)).status_port);
     }
+    run(Cli::parse().sidecar)
 }
 
 #[allow(clippy::print_stderr, reason = "the kubelet shows what a hook prints")]
