@@ -78,7 +78,10 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Check(options) => check::run(&options),
         Command::Proxy(options) => proxy::run(options),
         Command::Sidecar(options) => sidecar(*options),
-        Command::Controlplane(options) => weft_controlplane::run(*options).map(|()| ExitCode::SUCCESS),
+        Command::Controlplane(options) => {
+            weft_controlplane::log(&options)?;
+            weft_controlplane::run(*options).map(|()| ExitCode::SUCCESS)
+        }
         Command::Token(TokenCommand::Create(options)) => answer(weft_controlplane::create_token(&options)),
         Command::Root(RootCommand::Rotate(options)) => answer(weft_controlplane::rotate_root(&options)),
         Command::Filter(command) => on_runtime(filter::run(command)).map(|()| ExitCode::SUCCESS),

@@ -11,6 +11,7 @@ pub mod artifacts;
 pub mod ca;
 pub mod inject;
 pub mod kube;
+mod log;
 mod options;
 mod origin;
 mod replica;
@@ -23,4 +24,5 @@ pub mod token;
 mod world;
 
 pub use app::{ControlPlane, create_token, rotate_root, run};
+pub use log::log;
 pub use options::{LogFormat, Options, Origin, RotateOptions, TokenOptions, duration};

@@ -1,10 +1,8 @@
 //! The binary `weft-controlplane`: the control plane and nothing else.
 
 use clap::Parser;
-use std::io::IsTerminal;
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
-use weft_controlplane::{LogFormat, Options};
+use weft_controlplane::Options;
 use weft_filter_host::compile;
 
 // musl's own takes ten times as long.
@@ -26,18 +24,7 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(compile::child_main(arguments));
     }
     let options = Line::parse().options;
-    log(&options)?;
+    weft_controlplane::log(&options)?;
     weft_controlplane::run(options)?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn log(options: &Options) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&options.log_level)?;
-    let colours = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
-    match options.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
-    Ok(())
 }

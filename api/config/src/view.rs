@@ -88,7 +88,11 @@ pub struct UnknownWorkload(pub WorkloadName);
 impl std::fmt::Display for UnknownWorkload {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self(name) = self;
-        write!(f, "no WorkloadEntry {name} is known; add one named {} in namespace {}", name.name, name.namespace)
+        write!(
+            f,
+            "neither a pod nor a WorkloadEntry {name} is known; outside of a cluster add a WorkloadEntry named {} in namespace {}",
+            name.name, name.namespace
+        )
     }
 }
 

@@ -1,8 +1,8 @@
 //! Who gets a certificate: join tokens and their misuse, renewal, and a root that changes under way.
 
-use crate::support::sidecar::{Kept, presented_root, sign};
+use crate::support::sidecar::{Kept, presented_root, sign, sign_request};
 use crate::support::{Mesh, eventually};
-use rcgen::KeyPair;
+use rcgen::{CertificateParams, CustomExtension, KeyPair, SanType};
 use sha2::Digest as _;
 use std::time::{Duration, SystemTime};
 use tonic::Code;
@@ -10,6 +10,7 @@ use weft_controlplane::ca::{issuing_from, seconds};
 use weft_controlplane::state::StateFolder;
 use weft_controlplane::token::{Uses, create};
 use weft_controlplane::{ControlPlane, Options, RotateOptions, rotate_root};
+use weft_snapshot::{Labels, svid};
 
 #[tokio::test]
 async fn every_misuse_of_a_token_has_its_own_answer() {
@@ -52,7 +53,7 @@ async fn every_misuse_of_a_token_has_its_own_answer() {
             mesh.token("default/reviews"),
             "default/absent",
             Code::NotFound,
-            "no WorkloadEntry default/absent",
+            "nor a WorkloadEntry default/absent",
         ),
     ];
     for (row, token, workload, code, words) in rows {
@@ -82,6 +83,46 @@ async fn a_token_is_used_once_also_after_a_restart_and_a_reusable_one_often() {
         Kept::join(running.stream, &often, "default/reviews-v1").await.unwrap();
         running.stop().await;
     }
+}
+
+#[tokio::test]
+async fn what_a_request_says_of_its_sender_must_be_true() {
+    let mesh = Mesh::bookinfo();
+    let running = mesh.start().await;
+    let own = "spiffe://cluster.local/ns/default/sa/reviews";
+    let uri = |id: &str| SanType::URI(id.try_into().unwrap());
+    let labels = Labels { workload: "ratings-v1".to_owned(), ..Labels::default() };
+    let labelled = CustomExtension::from_oid_content(svid::LABELS_OID, svid::encode_labels(&labels));
+    let rows = [
+        ("no name", vec![], vec![], None),
+        ("its own", vec![uri(own)], vec![], None),
+        (
+            "another's",
+            vec![uri("spiffe://cluster.local/ns/default/sa/ratings")],
+            vec![],
+            Some("the request names spiffe:"),
+        ),
+        (
+            "its own and another's",
+            vec![uri(own), uri("spiffe://x/ns/a/sa/b")],
+            vec![],
+            Some("names spiffe://x/ns/a/sa/b"),
+        ),
+        ("labels", vec![], vec![labelled], Some("the certificate request cannot be used")),
+    ];
+    for (row, names, extensions, refusal) in rows {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        (params.subject_alt_names, params.custom_extensions) = (names, extensions);
+        let csr = params.serialize_request(&key).unwrap().der().to_vec();
+        let asked = sign_request(running.stream, csr, &mesh.token("default/reviews"), "default/reviews-v1").await;
+        match (asked, refusal) {
+            (Ok(_), None) => {}
+            (Err(status), Some(words)) => assert!(status.message().contains(words), "{row}: {}", status.message()),
+            (asked, _) => panic!("{row}: {:?}", asked.map(|_| "signed")),
+        }
+    }
+    running.stop().await;
 }
 
 #[tokio::test]

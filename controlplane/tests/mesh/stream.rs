@@ -139,7 +139,7 @@ async fn who_may_open_a_stream() {
     };
     let rows = [
         ("another's workload", hello("default/reviews-v1", 1), Code::PermissionDenied, "join with a token for it"),
-        ("no such workload", hello("default/absent", 1), Code::NotFound, "no WorkloadEntry default/absent"),
+        ("no such workload", hello("default/absent", 1), Code::NotFound, "nor a WorkloadEntry default/absent"),
         ("no workload at all", hello("absent", 1), Code::InvalidArgument, "NAMESPACE/NAME"),
         ("an old level", hello("default/productpage-v1", 0), Code::FailedPrecondition, "upgrade the proxy"),
     ];

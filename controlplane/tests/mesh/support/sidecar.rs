@@ -59,6 +59,19 @@ pub(crate) struct Sidecar {
     channel: Channel,
 }
 
+/// First contact with a request of one's own making.
+pub(crate) async fn sign_request(
+    at: SocketAddr,
+    csr: Vec<u8>,
+    token: &str,
+    workload: &str,
+) -> Result<proto::SignResponse, Status> {
+    let request = proto::SignRequest { csr, token: token.to_owned(), workload: workload.to_owned() };
+    let channel = connect(at, None).await.map_err(|error| Status::unavailable(format!("{error:?}")))?;
+    let signed = rpc::identity::identity_client::IdentityClient::new(channel).sign(request).await?;
+    Ok(signed.into_inner())
+}
+
 /// Sends a CSR with this token and, where there is one, the SVID.
 pub(crate) async fn sign(
     at: SocketAddr,
