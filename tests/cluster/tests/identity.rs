@@ -137,7 +137,7 @@ fn each_token_that_is_not_the_pods_own_is_refused_by_name() {
     let rows = [
         ("another pod's", "cart-2", own("cart-1"), "the token is of pod"),
         ("a deleted pod's", "gone", gone, "has been invalidated"),
-        ("that of an earlier pod of this name", "again", earlier, "has been invalidated"),
+        ("that of an earlier pod of this name", "again", earlier, "does not match service account pod ref claim"),
         (
             "another audience",
             "cart-1",
