@@ -95,8 +95,10 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 fn service(data: &Value) -> Option<(String, Value)> {
     let mut spec = data.get("spec")?.as_object()?.clone();
     spec.retain(|key, _| OF_SERVICE.contains(&key.as_str()));
-    for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-        if let Some(port) = port.as_object_mut() {
+    if let Some(ports) = spec.get_mut("ports").and_then(Value::as_array_mut) {
+        // The mesh leaves UDP and SCTP alone, and need not say so of every DNS server.
+        ports.retain(|port| port.get("protocol").is_none_or(|protocol| protocol == "TCP"));
+        for port in ports.iter_mut().filter_map(Value::as_object_mut) {
             port.remove("nodePort");
         }
     }

@@ -21,6 +21,10 @@ pub(super) fn verdict(standing: &ObjectStanding, before: Option<&Value>, now: &s
             (None, None) => condition("Resolved", "Unknown", "Pending", format!("{image} is being fetched")),
         });
     }
+    if standing.running.is_none() && standing.text.path.starts_with("Filter/") && accepted {
+        let text = "nothing attaches it, so its image is not fetched".to_owned();
+        conditions.push(condition("Resolved", "Unknown", "NotAttached", text));
+    }
     let count = standing.count;
     if accepted && count.affected > 0 {
         let all = count.acknowledged == count.affected;

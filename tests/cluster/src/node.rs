@@ -41,6 +41,42 @@ impl Drop for Frozen {
     }
 }
 
+/// A process of a test that is stopped, until this is dropped.
+pub struct Stopped {
+    pid: i32,
+}
+
+impl Stopped {
+    pub fn process(pid: i32) -> Self {
+        signal(pid, libc::SIGSTOP);
+        Self { pid }
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        signal(self.pid, libc::SIGCONT);
+    }
+}
+
+/// Packets to and from an address of the node are dropped without a word, until this is dropped.
+pub struct CutAddress;
+
+pub fn cut_address(address: &str) -> CutAddress {
+    nft(&["add table inet away", "add chain inet away input { type filter hook input priority 0; }"]);
+    nft(&[
+        &format!("add rule inet away input ip daddr {address} drop"),
+        &format!("add rule inet away input ip saddr {address} drop"),
+    ]);
+    CutAddress
+}
+
+impl Drop for CutAddress {
+    fn drop(&mut self) {
+        nft(&["delete table inet away"]);
+    }
+}
+
 /// Packets from pods to the API server are dropped without a word, until this is dropped.
 pub struct Cut;
 

@@ -14,7 +14,7 @@ fn standing(version: Option<ObjectVersion>, problems: &[(&str, &str, &str)]) -> 
     };
     let text = json!({"metadata": {"generation": 7}}).to_string();
     ObjectStanding {
-        text: SourceFile::of_cluster("Filter/default/a", text, ""),
+        text: SourceFile::of_cluster("VirtualService/default/a", text, ""),
         version,
         problems: problems.iter().map(line).collect(),
         count: Count::default(),
