@@ -180,6 +180,11 @@ impl View {
         digest(self)
     }
 
+    /// All hosts of which this view says something: it stays as it is while [`crate::Touched`] names none of them.
+    pub fn hosts(&self) -> BTreeSet<Host> {
+        self.services.keys().chain(self.targets.keys()).cloned().collect()
+    }
+
     /// The rules of a cluster from which this view is made: the path of each, and a digest of what it says.
     pub fn objects(&self) -> Vec<(Arc<str>, Digest)> {
         let mut found = Found::default();

@@ -7,13 +7,16 @@ mod index;
 mod keep;
 mod located;
 mod policy;
-mod selection;
+mod touched;
+mod workforce;
 
 pub(crate) use attached::{Attached, Site, attachments};
+use index::Material;
 pub(crate) use index::{Backing, Declared, Discovery, Index, Targeting, subset};
 pub(crate) use located::Located;
 pub use policy::Policy;
 pub(crate) use policy::{key, missing_key};
+pub use touched::Touched;
 
 use crate::kind::mesh::Mesh;
 use crate::object::digest;
@@ -37,11 +40,12 @@ pub struct World {
     revision: String,
     /// Of a cluster's objects that are broken now: the text that counts, by path.
     last_good: BTreeMap<Arc<str>, SourceFile>,
+    touched: Touched,
 }
 
 impl Default for World {
     fn default() -> Self {
-        Self::assemble(BTreeMap::new(), keep::Kept::default(), BTreeMap::new())
+        Self::assemble(BTreeMap::new(), keep::Kept::default(), &Index::default())
     }
 }
 
@@ -80,15 +84,42 @@ impl World {
     /// Reads all files. What is broken keeps its version of `previous`; what is gone goes. Unchanged files are not
     /// parsed again.
     pub fn build(files: &[SourceFile], previous: &World) -> World {
-        let mut parsed = BTreeMap::new();
+        let mut changes = Vec::new();
+        let mut parsed = Vec::with_capacity(files.len());
+        // Mostly the same files in the same order as before.
+        let mut expected = previous.files.values();
         for file in files {
-            let known = previous.files.get(&file.path).filter(|known| known.source.is(file));
-            let now = known.cloned().unwrap_or_else(|| Arc::new(parse::parse(file)));
-            parsed.insert(file.path.clone(), now);
+            let known = expected.next().filter(|known| Arc::ptr_eq(&known.source.path, &file.path));
+            let known = known.or_else(|| previous.files.get(&file.path));
+            let now = match known {
+                Some(known) if known.source.is(file) => known.clone(),
+                known => {
+                    let now = Arc::new(parse::parse(file));
+                    changes.push((known.cloned(), Some(now.clone())));
+                    now
+                }
+            };
+            parsed.push((file.path.clone(), now));
+        }
+        let parsed: Files = parsed.into_iter().collect();
+        if parsed.len() < previous.files.len() + changes.len() {
+            let gone = previous.files.iter().filter(|(path, _)| !parsed.contains_key(*path));
+            changes.extend(gone.map(|(_, file)| (Some(file.clone()), None)));
         }
         let kept = keep::keep(&parsed, &previous.objects);
         let last_good = previous.texts_of(&kept.objects);
-        Self::assemble(parsed, kept, last_good)
+        let mut world = Self::assemble(parsed, kept, &previous.index);
+        world.last_good = last_good;
+        world.touched = match world.mesh == previous.mesh {
+            true => touched::touched(&changes, &previous.index, &world.index),
+            false => Touched::Everyone,
+        };
+        world
+    }
+
+    /// Whom the step from the world before to this one may concern.
+    pub fn touched(&self) -> &Touched {
+        &self.touched
     }
 
     /// Like [`World::build`], where `stored` holds good versions that `previous` may never have seen.
@@ -100,6 +131,7 @@ impl World {
         before.last_good = stored.iter().map(|file| (file.path.clone(), file.clone())).collect();
         before.objects.extend(previous.objects.iter().map(|(id, object)| (id.clone(), object.clone())));
         before.files = previous.files.clone();
+        before.index = previous.index.clone();
         before.last_good.extend(previous.last_good.iter().map(|(path, file)| (path.clone(), file.clone())));
         Self::build(files, &before)
     }
@@ -130,11 +162,11 @@ impl World {
         let mut files = self.files.clone();
         files.insert(file.path.clone(), Arc::new(parse::parse(file)));
         let kept = keep::keep(&files, &self.objects);
-        let problems = Self::assemble(files, kept, BTreeMap::new()).problems;
+        let problems = Self::assemble(files, kept, &self.index).problems;
         problems.into_iter().filter(|problem| problem.file == *file.path).collect()
     }
 
-    fn assemble(files: Files, kept: keep::Kept, last_good: BTreeMap<Arc<str>, SourceFile>) -> Self {
+    fn assemble(files: Files, kept: keep::Kept, previous: &Index) -> Self {
         let mut problems: Vec<Problem> = files.values().flat_map(|file| file.problems.iter().cloned()).collect();
         problems.extend(kept.problems);
         let mut by_age: Vec<&Any> = kept.objects.values().map(|(any, _)| any).chain(&kept.stand_ins).collect();
@@ -143,13 +175,31 @@ impl World {
             Some(Any::Mesh(mesh)) => mesh.spec.clone(),
             _ => Mesh::default(),
         };
-        let ids: Vec<_> = by_age.iter().map(|any| any.hash()).collect();
+        let (mut pods, mut slices) = (Vec::new(), Vec::new());
+        for any in files.values().flat_map(|file| &file.good) {
+            match any {
+                Any::Pod(pod) => pods.push(pod.clone()),
+                Any::EndpointSlice(slice) => slices.push(slice.clone()),
+                _ => {}
+            }
+        }
+        let facts = pods.iter().map(|pod| pod.hash()).chain(slices.iter().map(|slice| slice.hash()));
+        let ids: Vec<Digest> = by_age.iter().map(|any| any.hash()).chain(facts).collect();
         let revision = digest(&ids).to_string();
-        let index = Index::new(&by_age, &mesh);
+        let index = Index::new(Material { rules: &by_age, pods, slices, mesh: &mesh }, previous);
         problems.extend(check::across_objects(&index, &by_age, &mesh));
         problems.sort_by(Problem::reading_order);
         problems.dedup();
-        Self { mesh, files, objects: kept.objects, index: Arc::new(index), problems, revision, last_good }
+        Self {
+            mesh,
+            files,
+            objects: kept.objects,
+            index: Arc::new(index),
+            problems,
+            revision,
+            last_good: BTreeMap::new(),
+            touched: Touched::Everyone,
+        }
     }
 
     /// Hash of all that counts: the same for the same content, wherever and whenever it was read.
@@ -177,16 +227,16 @@ impl World {
     }
 
     pub fn members(&self) -> impl Iterator<Item = Member> {
-        self.index.workloads.keys().filter_map(|name| self.member(name))
+        self.index.workforce.by_name.keys().filter_map(|name| self.member(name))
     }
 
     /// Pods that have a sidecar of this mesh, whether or not it has been heard of.
     pub fn injected(&self) -> impl Iterator<Item = &WorkloadName> {
-        self.index.workloads.iter().filter(|(_, entry)| entry.spec.is_in_mesh_as_pod()).map(|(name, _)| name)
+        self.index.workforce.by_name.iter().filter(|(_, entry)| entry.spec.is_in_mesh_as_pod()).map(|(name, _)| name)
     }
 
     pub fn member(&self, name: &WorkloadName) -> Option<Member> {
-        let entry = self.index.workloads.get(name)?;
+        let entry = self.index.workforce.by_name.get(name)?;
         let identity = crate::identity::spiffe_id(&self.mesh.trust_domain, entry).ok()?;
         let uid = entry.spec.pod.as_ref().map(|pod| pod.uid.clone());
         Some(Member { name: name.clone(), identity, labels: crate::identity::labels(entry), uid })

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
-use weft_config::{FilterFacts, Hosts, Peers, SourceFile, Subject, Viewpoint, World, compile};
+use weft_config::{FilterFacts, Hosts, Peers, SourceFile, Subject, Touched, Viewpoint, World, compile};
 use weft_snapshot::{Digest, Host, Snapshot, Trust};
 
 const SERVICES: usize = 1_000;
@@ -116,6 +116,8 @@ fn one_change_among_a_thousand_services() {
         let (new_hash, after) = told(&world);
         assert_eq!(hash != new_hash, touched > 0, "{what}");
         assert_eq!(before.diff(&after).set.len(), touched, "{what}");
+        let Touched::Some { hosts, .. } = world.touched() else { panic!("{what} concerns not everyone") };
+        assert_eq!(hosts.len(), 1, "{what}: {hosts:?}");
     }
     let started = Instant::now();
     for _ in 0..100 {

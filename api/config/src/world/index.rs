@@ -2,8 +2,8 @@
 //!
 //! It does not compile anything: it answers which objects count for whom.
 
-use super::located::{Located, Slices};
-use super::selection::Selection;
+use super::located::{Located, OfService, Slices};
+use super::workforce::Workforce;
 use crate::identity;
 use crate::kind::destination_rule::Subset;
 use crate::kind::filter::{Target, TargetKind};
@@ -11,7 +11,7 @@ use crate::kind::mesh::Mesh;
 use crate::kind::port::Port;
 use crate::kind::service::Form;
 use crate::kind::service_entry::Endpoints;
-use crate::kind::{DestinationRule, Filter, PeerAuthentication, Service, VirtualService, WorkloadEntry};
+use crate::kind::{DestinationRule, EndpointSlice, Filter, PeerAuthentication, Service, VirtualService, WorkloadEntry};
 use crate::names::{self, ExportTo, LabelSet, selects};
 use crate::object::{Meta, Object, digest};
 use crate::parse::Any;
@@ -103,7 +103,7 @@ pub(crate) struct Index {
     pub(crate) virtual_services: BTreeMap<Host, Vec<Arc<Object<VirtualService>>>>,
     /// By namespace, then host as written; by age.
     pub(crate) rules: HashMap<String, RulesByHost>,
-    pub(crate) workloads: BTreeMap<WorkloadName, Arc<Object<WorkloadEntry>>>,
+    pub(crate) workforce: Arc<Workforce>,
     /// The services that a workload answers for.
     pub(crate) memberships: HashMap<WorkloadName, Vec<Arc<Declared>>>,
     /// By namespace; by age.
@@ -116,27 +116,56 @@ pub(crate) struct Index {
     pub(crate) on_virtual_services: HashMap<(String, String), Vec<Targeting>>,
     /// By the namespace and name of the Service.
     pub(crate) on_services: HashMap<(String, String), Vec<Targeting>>,
+    made: HashMap<ObjectAt, Made>,
 }
 
+/// A service as it was declared, and from what, so that it need not be made again.
+#[derive(Debug)]
+struct Made {
+    slices: Vec<Arc<Object<EndpointSlice>>>,
+    members: Arc<[WorkloadName]>,
+    declared: Arc<Declared>,
+}
+
+/// What a world's index is made from.
+pub(super) struct Material<'a> {
+    /// By age.
+    pub(super) rules: &'a [&'a Any],
+    pub(super) pods: Vec<Arc<Object<WorkloadEntry>>>,
+    pub(super) slices: Vec<Arc<Object<EndpointSlice>>>,
+    pub(super) mesh: &'a Mesh,
+}
+
+/// What services are looked up in while they are declared.
+struct Ground<'a> {
+    workforce: &'a Workforce,
+    slices: Slices<'a>,
+    /// Of the world before, where its workforce is this one's.
+    made: Option<&'a HashMap<ObjectAt, Made>>,
+}
+
+/// Where an object lies in memory: two that are alive at once are not at one place.
+type ObjectAt = usize;
+
 impl Index {
-    /// `objects` by age.
-    pub(crate) fn new(objects: &[&Any], mesh: &Mesh) -> Self {
-        let mut index = Self { root_namespace: mesh.root_namespace.clone(), ..Self::default() };
-        for any in objects {
-            // A pod's name is its identity; a WorkloadEntry of that name does not take its place.
-            match any {
-                Any::Pod(entry) => drop(index.workloads.insert(identity::name(entry), entry.clone())),
-                Any::WorkloadEntry(entry) => {
-                    index.workloads.entry(identity::name(entry)).or_insert_with(|| entry.clone());
-                }
-                _ => {}
-            }
-        }
-        let workloads = index.workloads.clone();
-        let selection = Selection::new(workloads.values());
-        let slices = Slices::new(objects, &workloads);
-        for any in objects {
-            index.add(any, &selection, &slices);
+    /// What `previous` has made of the same objects is taken over.
+    pub(super) fn new(material: Material<'_>, previous: &Self) -> Self {
+        let Material { rules, pods, slices, mesh } = material;
+        let entries = rules.iter().filter_map(|any| match any {
+            Any::WorkloadEntry(entry) => Some(entry.clone()),
+            _ => None,
+        });
+        let workforce = Workforce::of(pods.into_iter().chain(entries).collect(), &previous.workforce);
+        let mut index =
+            Self { root_namespace: mesh.root_namespace.clone(), workforce: workforce.clone(), ..Self::default() };
+        let same = Arc::ptr_eq(&workforce, &previous.workforce);
+        let ground = Ground {
+            workforce: &workforce,
+            slices: Slices::new(&slices, &workforce),
+            made: same.then_some(&previous.made),
+        };
+        for any in rules {
+            index.add(any, &ground);
         }
         for services in index.services.values_mut() {
             // Stable: by age within each.
@@ -151,11 +180,11 @@ impl Index {
         index
     }
 
-    fn add(&mut self, any: &Any, selection: &Selection<'_>, slices: &Slices<'_>) {
+    fn add(&mut self, any: &Any, ground: &Ground<'_>) {
         match any {
             Any::Mesh(_) | Any::WorkloadEntry(_) | Any::Pod(_) | Any::EndpointSlice(_) => {}
-            Any::Service(service) => self.add_service(service, selection, slices),
-            Any::ServiceEntry(entry) => self.add_entry(entry, selection),
+            Any::Service(service) => self.add_service(service, ground),
+            Any::ServiceEntry(entry) => self.add_entry(entry, ground.workforce),
             Any::VirtualService(object) => {
                 for (host, _) in &object.spec.hosts {
                     self.virtual_services.entry(host.clone()).or_default().push(object.clone());
@@ -172,48 +201,39 @@ impl Index {
         }
     }
 
-    fn add_service(&mut self, service: &Object<Service>, selection: &Selection<'_>, slices: &Slices<'_>) {
+    fn add_service(&mut self, service: &Arc<Object<Service>>, ground: &Ground<'_>) {
         let (spec, namespace) = (&service.spec, service.meta.namespace());
         let Ok(host) = names::service_host(&service.meta.id.name, namespace) else { return };
         if let Form::Alias(target) = &spec.form {
             self.aliases.insert(host.clone(), target.clone());
         }
-        let selected =
-            if spec.selector.is_empty() { Vec::new() } else { selection.matching(namespace, &spec.selector) };
-        let mut members: Vec<WorkloadName> = selected.iter().map(|entry| identity::name(entry)).collect();
-        // Pods are endpoints where an EndpointSlice says so, and never because of their labels.
-        let entries: Vec<_> = selected.into_iter().filter(|entry| entry.spec.pod.is_none()).collect();
-        let first = spec.addresses.first().map(Host::as_str);
-        let backing = match (&spec.form, slices.of(namespace, &service.meta.id.name)) {
-            (Form::Alias(target), _) => {
-                Backing::Listed(vec![crate::kind::workload_entry::named(target.as_str(), spec.place.clone())])
-            }
-            (_, Some(slices)) => {
-                members.extend(slices.pods());
-                members.sort();
-                members.dedup();
-                Backing::Located(slices.located(first), entries)
-            }
-            (_, None) => Backing::Workloads(entries),
+        let of_service = ground.slices.of(namespace, &service.meta.id.name);
+        let slices: Vec<_> = of_service.iter().flat_map(|slices| slices.slices().cloned()).collect();
+        let at: ObjectAt = Arc::as_ptr(service).addr();
+        let same = |made: &&Made| {
+            made.slices.len() == slices.len() && made.slices.iter().zip(&slices).all(|(a, b)| Arc::ptr_eq(a, b))
         };
-        let headless = spec.form == Form::Headless;
-        let declaration = Declaration {
-            ports: spec.ports.clone(),
-            export_to: spec.export_to.clone(),
-            addresses: spec.addresses.clone(),
-            discovery: if headless { Discovery::ByAddress } else { Discovery::ByName },
-            backing,
-            members,
-        };
-        self.declare(host, &service.meta, declaration);
+        let made = ground.made.and_then(|made| made.get(&at)).filter(same);
+        if let Some(Made { members, declared, .. }) = made
+            && self.claim(&host, &spec.addresses) == declared.addresses
+        {
+            let made = Made { slices, members: members.clone(), declared: declared.clone() };
+            self.enter(&made.declared, &made.members);
+            self.made.insert(at, made);
+            return;
+        }
+        let declaration = declaration(service, of_service.as_ref(), ground.workforce);
+        let members: Arc<[WorkloadName]> = declaration.members.clone().into();
+        let declared = self.declare(host, &service.meta, declaration);
+        self.made.insert(at, Made { slices, members, declared });
     }
 
-    fn add_entry(&mut self, entry: &Object<crate::kind::ServiceEntry>, selection: &Selection<'_>) {
+    fn add_entry(&mut self, entry: &Object<crate::kind::ServiceEntry>, workforce: &Workforce) {
         let spec = &entry.spec;
         for (host, place) in &spec.hosts {
             let backing = match &spec.endpoints {
                 Endpoints::Selected(labels, _) => {
-                    Backing::Workloads(selection.matching(entry.meta.namespace(), labels))
+                    Backing::Workloads(workforce.matching(entry.meta.namespace(), labels))
                 }
                 Endpoints::Listed(entries) => Backing::Listed(entries.clone()),
                 Endpoints::Hosts => {
@@ -233,26 +253,36 @@ impl Index {
         }
     }
 
-    fn declare(&mut self, host: Host, meta: &Meta, declaration: Declaration) {
+    fn declare(&mut self, host: Host, meta: &Meta, declaration: Declaration) -> Arc<Declared> {
         let Declaration { ports, export_to, addresses, discovery, backing, members } = declaration;
-        // An address means one host: the oldest that claims it.
-        let mut claimed =
-            |address: &Host| *self.addresses.entry(address.clone()).or_insert_with(|| host.clone()) == host;
-        let addresses: Vec<Host> = addresses.into_iter().filter(|address| claimed(address)).collect();
-        if let (Discovery::ByAddress, Backing::Located(located, _)) = (discovery, &backing) {
-            // They come and go, and are no names of the service: an app's connection leads to one of them.
-            let own = located.iter().filter_map(|one| one.address.to_string().parse::<Host>().ok());
-            for address in own {
-                claimed(&address);
-            }
-        }
+        let addresses = self.claim(&host, &addresses);
         let hash = digest(&(&host, &meta.id, &ports, &addresses, discovery, &backing));
         let declared =
             Arc::new(Declared { hash, host, meta: meta.clone(), ports, export_to, addresses, discovery, backing });
-        for name in members {
-            self.memberships.entry(name).or_default().push(declared.clone());
+        self.enter(&declared, &members);
+        declared
+    }
+
+    /// An address means one host: the oldest that claims it. Those that this one may have.
+    fn claim(&mut self, host: &Host, addresses: &[Host]) -> Vec<Host> {
+        let mut claimed =
+            |address: &&Host| *self.addresses.entry((*address).clone()).or_insert_with(|| host.clone()) == *host;
+        addresses.iter().filter(|address| claimed(address)).cloned().collect()
+    }
+
+    fn enter(&mut self, declared: &Arc<Declared>, members: &[WorkloadName]) {
+        if let (Discovery::ByAddress, Backing::Located(located, _)) = (declared.discovery, &declared.backing) {
+            // They come and go, and are no names of the service: an app's connection leads to one of them.
+            let own: Vec<Host> = located.iter().filter_map(|one| one.address.to_string().parse().ok()).collect();
+            self.claim(&declared.host, &own);
         }
-        self.services.entry(declared.host.clone()).or_default().push(declared);
+        for name in members {
+            match self.memberships.get_mut(name) {
+                Some(all) => all.push(declared.clone()),
+                None => drop(self.memberships.insert(name.clone(), vec![declared.clone()])),
+            }
+        }
+        self.services.entry(declared.host.clone()).or_default().push(declared.clone());
     }
 
     fn add_filter(&mut self, filter: &Arc<Object<Filter>>) {
@@ -388,7 +418,7 @@ impl Index {
         let chosen = |entry: &&Arc<Object<WorkloadEntry>>| {
             (everywhere || entry.meta.namespace() == namespace) && selects(selector, &entry.spec.labels)
         };
-        self.workloads.values().filter(chosen).collect()
+        self.workforce.by_name.values().filter(chosen).collect()
     }
 }
 
@@ -401,6 +431,37 @@ fn in_order(a: &Object<Filter>, b: &Object<Filter>) -> std::cmp::Ordering {
 /// Of several rules for one host in one namespace: the first with this subset.
 pub(crate) fn subset<'a>(rules: &'a [Arc<Object<DestinationRule>>], name: &str) -> Option<&'a Subset> {
     rules.iter().flat_map(|rule| &rule.spec.subsets).find(|subset| subset.name == name)
+}
+
+/// What answers for a Service, in a cluster or in a folder.
+fn declaration(service: &Object<Service>, slices: Option<&OfService<'_>>, workforce: &Workforce) -> Declaration {
+    let (spec, namespace) = (&service.spec, service.meta.namespace());
+    let selected = if spec.selector.is_empty() { Vec::new() } else { workforce.matching(namespace, &spec.selector) };
+    let mut members: Vec<WorkloadName> = selected.iter().map(|entry| identity::name(entry)).collect();
+    // Pods are endpoints where an EndpointSlice says so, and never because of their labels.
+    let entries: Vec<_> = selected.into_iter().filter(|entry| entry.spec.pod.is_none()).collect();
+    let backing = match (&spec.form, slices) {
+        (Form::Alias(target), _) => {
+            Backing::Listed(vec![crate::kind::workload_entry::named(target.as_str(), spec.place.clone())])
+        }
+        (_, Some(slices)) => {
+            let located = slices.located(spec.addresses.first().map(Host::as_str));
+            let named = located.iter().filter_map(|one| one.pod.as_ref()).map(|pod| identity::name(pod));
+            members.extend(slices.pods().chain(named));
+            members.sort();
+            members.dedup();
+            Backing::Located(located, entries)
+        }
+        (_, None) => Backing::Workloads(entries),
+    };
+    Declaration {
+        ports: spec.ports.clone(),
+        export_to: spec.export_to.clone(),
+        addresses: spec.addresses.clone(),
+        discovery: if spec.form == Form::Headless { Discovery::ByAddress } else { Discovery::ByName },
+        backing,
+        members,
+    }
 }
 
 const ALIASES_MAX: usize = 8;

@@ -22,7 +22,8 @@ pub(super) struct Kept {
 pub(super) fn keep(files: &super::Files, previous: &Objects) -> Kept {
     let mut kept = Kept::default();
     for file in files.values() {
-        for any in &file.good {
+        // What a cluster says of its pods and endpoints is fact, and has no earlier version that would be better.
+        for any in file.good.iter().filter(|any| !matches!(any, Any::Pod(_) | Any::EndpointSlice(_))) {
             insert(any, &mut kept);
         }
     }

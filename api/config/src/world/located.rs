@@ -2,10 +2,10 @@
 //!
 //! It does not know the Service.
 
+use super::workforce::Workforce;
 use crate::kind::endpoint_slice::Taking;
 use crate::kind::{EndpointSlice, WorkloadEntry};
 use crate::object::Object;
-use crate::parse::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,49 +23,42 @@ pub(crate) struct Located {
 
 /// All EndpointSlices, by namespace and Service.
 pub(super) struct Slices<'a> {
-    by_service: HashMap<(&'a str, &'a str), Vec<&'a EndpointSlice>>,
-    workloads: &'a Workloads,
-    /// Pods at addresses of their own.
-    by_address: HashMap<IpAddr, &'a Arc<Object<WorkloadEntry>>>,
+    by_service: HashMap<(&'a str, &'a str), Vec<&'a Arc<Object<EndpointSlice>>>>,
+    workforce: &'a Workforce,
 }
-
-pub(super) type Workloads = BTreeMap<WorkloadName, Arc<Object<WorkloadEntry>>>;
 
 /// Those of one Service.
 pub(super) struct OfService<'s> {
-    slices: &'s [&'s EndpointSlice],
-    all: &'s Slices<'s>,
+    slices: &'s [&'s Arc<Object<EndpointSlice>>],
+    workforce: &'s Workforce,
 }
 
 impl<'a> Slices<'a> {
-    pub(super) fn new(objects: &[&'a Any], workloads: &'a Workloads) -> Self {
+    pub(super) fn new(slices: &'a [Arc<Object<EndpointSlice>>], workforce: &'a Workforce) -> Self {
         let mut by_service: HashMap<_, Vec<_>> = HashMap::new();
-        for any in objects {
-            if let Any::EndpointSlice(slice) = any {
-                let key = (slice.meta.namespace(), slice.spec.service.as_str());
-                by_service.entry(key).or_default().push(&slice.spec);
-            }
+        for slice in slices {
+            by_service.entry((slice.meta.namespace(), slice.spec.service.as_str())).or_default().push(slice);
         }
-        let own = |entry: &'a Arc<Object<WorkloadEntry>>| {
-            let addresses = entry.spec.pod.iter().flat_map(|pod| &pod.addresses);
-            addresses.map(move |address| (*address, entry))
-        };
-        let by_address = workloads.values().flat_map(own).collect();
-        Self { by_service, workloads, by_address }
+        Self { by_service, workforce }
     }
 
     /// `None`: there are none, which is not the same as empty ones.
     pub(super) fn of<'s>(&'s self, namespace: &'s str, service: &'s str) -> Option<OfService<'s>> {
         let slices = self.by_service.get(&(namespace, service))?;
-        Some(OfService { slices, all: self })
+        Some(OfService { slices, workforce: self.workforce })
     }
 }
 
 impl OfService<'_> {
+    pub(super) fn slices(&self) -> impl Iterator<Item = &Arc<Object<EndpointSlice>>> {
+        self.slices.iter().copied()
+    }
+
     /// Where new requests may go: of one family, the Service's first, or an endpoint of both would count twice.
     pub(super) fn located(&self, service_address: Option<&str>) -> Vec<Located> {
         let first: Option<IpAddr> = service_address.and_then(|address| address.parse().ok());
-        let all = || self.slices.iter().flat_map(|slice| slice.endpoints.iter().map(|one| (one, &slice.ports)));
+        let all =
+            || self.slices.iter().flat_map(|slice| slice.spec.endpoints.iter().map(|one| (one, &slice.spec.ports)));
         let wanted = first.or_else(|| all().map(|(one, _)| one.address).min());
         let has = |v4: bool| all().any(|(one, _)| one.address.is_ipv4() == v4);
         let v4 =
@@ -73,8 +66,8 @@ impl OfService<'_> {
         let taking = all().filter(|(one, _)| one.taking == Taking::Requests && one.address.is_ipv4() == v4);
         let mut located: Vec<Located> = taking
             .map(|(one, ports)| {
-                let named = one.pod.as_ref().and_then(|name| self.all.workloads.get(name));
-                let pod = named.or_else(|| self.all.by_address.get(&one.address).copied());
+                let named = one.pod.as_ref().and_then(|name| self.workforce.by_name.get(name));
+                let pod = named.or_else(|| self.workforce.at(&one.address));
                 Located { address: one.address, ports: ports.clone(), pod: pod.cloned() }
             })
             .collect();
@@ -86,7 +79,7 @@ impl OfService<'_> {
 
     /// Every pod that answers for it, now, soon or no more.
     pub(super) fn pods(&self) -> impl Iterator<Item = WorkloadName> {
-        let endpoints = self.slices.iter().flat_map(|slice| &slice.endpoints);
-        endpoints.filter_map(|one| one.pod.clone()).filter(|name| self.all.workloads.contains_key(name))
+        let endpoints = self.slices.iter().flat_map(|slice| &slice.spec.endpoints);
+        endpoints.filter_map(|one| one.pod.clone()).filter(|name| self.workforce.by_name.contains_key(name))
     }
 }
