@@ -8,7 +8,7 @@ use crate::source::FileSet;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use weft_config::{Policy, World};
+use weft_config::{Policy, Touched, World};
 use weft_wire::Seen;
 
 #[derive(Default)]
@@ -21,6 +21,8 @@ pub(super) struct Adoption {
     /// an old rule would meet a new filter.
     facts: Arc<Facts>,
     newest: Arc<World>,
+    /// Whom the way from `current` to `newest` may concern.
+    touched: Touched,
     waiting: Option<Waiting>,
 }
 
@@ -66,11 +68,17 @@ impl Adoption {
         newest.versions = files.versions.clone();
     }
 
+    /// Whom the last [`Step::World`] may concern.
+    pub(super) fn take_touched(&mut self) -> Touched {
+        std::mem::take(&mut self.touched)
+    }
+
     pub(super) fn propose(&mut self, world: Arc<World>, files: &FileSet, wanted: u64, now: Instant) {
         // The clock does not start again, or a folder that keeps changing would never be taken in.
         let since = self.waiting.as_ref().map_or(now, |waiting| waiting.since);
         let asked: BTreeSet<Policy> = self.current.iter().flat_map(|world| world.policies()).collect();
         let filters = world.policies().into_iter().filter(|policy| !asked.contains(policy)).map(|p| p.filter).collect();
+        self.touched = std::mem::take(&mut self.touched).and(world.touched());
         self.newest = world;
         self.waiting = Some(Waiting { wanted, since, filters, files: files.clone() });
     }

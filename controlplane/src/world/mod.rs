@@ -35,7 +35,7 @@ use std::time::{Instant, SystemTime};
 use tellings::{Ground, Question, Tellings};
 use tokio::sync::{Notify, mpsc};
 use tonic::Status;
-use weft_config::{FilterFacts, Peers, World};
+use weft_config::{FilterFacts, Peers, Touched, World};
 use weft_snapshot::{Trust, WorkloadName};
 
 /// The newest world, for those who only ask who is a member.
@@ -221,12 +221,28 @@ impl Loop {
             self.filter_facts.clear();
             self.stale_by(Trigger::Filter);
         }
-        let step = if step == Step::Nothing { self.adoption.discover(&self.files) } else { step };
+        let (step, touched) = match step {
+            Step::World => (step, self.adoption.take_touched()),
+            Step::Nothing => (self.adoption.discover(&self.files), Touched::Everyone),
+            Step::Facts => (step, Touched::Everyone),
+        };
         let Some(world) = self.adoption.current().filter(|_| step == Step::World) else { return };
         if before.as_deref() != Some(world.revision()) {
             tracing::info!(revision = world.revision(), problems = world.problems().len(), "configuration taken in");
-            self.stale_by(Trigger::Configuration);
+            self.stale_where(&touched);
         } // else another text, the same meaning
+    }
+
+    /// Those whom a step from one world to the next may concern.
+    fn stale_where(&mut self, touched: &Touched) {
+        let Touched::Some { hosts, workloads } = touched else { return self.stale_by(Trigger::Configuration) };
+        self.around.metrics.triggered(Trigger::Endpoint);
+        let concerned = |proxy: &&Proxy| {
+            let calls = |target: &Arc<tellings::Telling>| !target.hosts.is_disjoint(hosts);
+            proxy.target.as_ref().is_none_or(calls) || workloads.contains(&proxy.workload)
+        };
+        let streams: Vec<StreamId> = self.proxies.values().filter(concerned).map(|proxy| proxy.stream).collect();
+        streams.into_iter().for_each(|stream| self.mark(stream));
     }
 
     fn facts_changed(&mut self, facts: Arc<Facts>) {

@@ -18,17 +18,26 @@ pub(super) struct Telling {
     pub(super) artifacts: BTreeSet<Digest>,
     /// The cluster's rules that it is made of: path, and digest of what each says.
     pub(super) objects: Vec<(Arc<str>, Digest)>,
+    /// Of which it says something.
+    pub(super) hosts: BTreeSet<Host>,
 }
 
 impl Telling {
     fn of(view: &View) -> Self {
-        Self { objects: view.objects(), ..Self::of_snapshot(&compile(view)) }
+        Self { objects: view.objects(), hosts: view.hosts(), ..Self::of_snapshot(&compile(view)) }
     }
 
     pub(super) fn of_snapshot(snapshot: &Snapshot) -> Self {
         let ledger = Ledger::of(snapshot);
         let artifacts = snapshot.filters().filter_map(|filter| filter.artifact).collect();
-        Self { revision: ledger.revision(), holding: ledger.holding(), ledger, artifacts, objects: Vec::new() }
+        Self {
+            revision: ledger.revision(),
+            holding: ledger.holding(),
+            ledger,
+            artifacts,
+            objects: Vec::new(),
+            hosts: BTreeSet::new(),
+        }
     }
 
     pub(super) fn update_from(&self, held: &Holding) -> proto::Update {

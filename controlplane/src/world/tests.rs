@@ -1,11 +1,14 @@
 //! The loop itself, without sockets: what 1,000 services and 1,000 proxies cost.
 #![allow(clippy::unwrap_used)]
 
+mod cluster;
+
 use super::*;
 use crate::artifacts::ArtifactsOptions;
 use crate::ca::AuthorityOptions;
 use prost::Message as _;
 use std::fmt::Write;
+use std::path::Path;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use weft_config::SourceFile;
@@ -89,21 +92,25 @@ fn receive(world: &mut Loop, inboxes: &mut [Inbox]) -> (usize, usize) {
     (reached, bytes_max)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_proxies_of_a_thousand_services() {
-    let scratch = tempfile::tempdir().unwrap();
-    let state = StateFolder::open(&scratch.path().join("state")).unwrap();
+fn surroundings(scratch: &Path) -> Surroundings {
+    let state = StateFolder::open(&scratch.join("state")).unwrap();
     let authority = Arc::new(Authority::open(&state, AuthorityOptions::default(), 1_800_000_000).unwrap());
     let engine = Engine::new(EngineOptions::default()).unwrap();
     let artifacts = Artifacts::start(ArtifactsOptions::new(state.path().join("filters"), engine).unwrap()).unwrap();
-    let around = Surroundings {
+    Surroundings {
         state,
         authority,
         artifacts,
         metrics: Arc::new(Metrics::new(SystemTime::now())),
         cell: Arc::new(ArcSwap::from_pointee(World::default())),
         stirred: Arc::new(Notify::new()),
-    };
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_proxies_of_a_thousand_services() {
+    let scratch = tempfile::tempdir().unwrap();
+    let around = surroundings(scratch.path());
     let mut files: Vec<SourceFile> = (0..MANY).map(|index| file(index, "0", 9080)).collect();
     let mut world = Loop::new(around, set(&files)).unwrap();
     world.settle();
