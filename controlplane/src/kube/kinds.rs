@@ -4,7 +4,7 @@
 //! not know what the objects mean.
 
 use super::Here;
-use super::trim::{seen, seen_last_good, seen_name, seen_pod, trim_pod};
+use super::trim::{seen, seen_last_good, seen_name, seen_pod};
 use super::watch::{Change, Changes, events, follow};
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
@@ -82,17 +82,11 @@ impl Custom {
     }
 }
 
-/// Starts all watches. The stores are those of whoever else asks for pods and namespaces.
-pub(super) fn watch_all(
-    client: &Client,
-    here: &Here,
-    changes: &Changes,
-) -> (Store<Pod>, Store<Namespace>, Vec<JoinHandle<()>>) {
-    let (pods, pod_writer) = reflector::store();
+/// Starts all watches. The store is for whoever else asks for namespaces.
+pub(super) fn watch_all(client: &Client, here: &Here, changes: &Changes) -> (Store<Namespace>, Vec<JoinHandle<()>>) {
     let (namespaces, namespace_writer) = reflector::store();
-    let all = events(Api::<Pod>::all(client.clone()), watcher::Config::default());
-    let all = all.modify(trim_pod).reflect(pod_writer);
-    let mut tasks = vec![tokio::spawn(follow(all, POD, seen_pod, changes.clone()))];
+    let pods = events(Api::<Pod>::all(client.clone()), watcher::Config::default());
+    let mut tasks = vec![tokio::spawn(follow(pods, POD, seen_pod, changes.clone()))];
     tasks.push(tokio::spawn(watch_namespaces(client.clone(), namespace_writer)));
     for (kind, group, version, plural) in
         [(SERVICE, "", "v1", "services"), (SLICE, "discovery.k8s.io", "v1", "endpointslices")]
@@ -111,7 +105,7 @@ pub(super) fn watch_all(
     let kept = events(kept, watcher::Config::default().labels(super::last_good::LABEL));
     tasks.push(tokio::spawn(follow(kept, LAST_GOOD, seen_last_good, changes.clone())));
     tasks.extend(CUSTOM.iter().map(|custom| tokio::spawn(watch_custom(client.clone(), custom, changes.clone()))));
-    (pods, namespaces, tasks)
+    (namespaces, tasks)
 }
 
 fn whole(kind: &'static str, api_version: String) -> impl Fn(&DynamicObject) -> Option<super::trim::Seen> {

@@ -28,10 +28,9 @@ pub(crate) use root::SecretVault;
 pub(crate) use source::ClusterSource;
 
 use crate::ca::Authority;
-use crate::status::Metrics;
 use crate::world::{Event, WorldCell};
 use client::said;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
 use kube::runtime::reflector::Store;
 use std::sync::Arc;
@@ -43,8 +42,6 @@ use watch::events;
 #[derive(Clone)]
 pub(crate) struct Cluster {
     pub(crate) client: Client,
-    /// Trimmed: see `trim`.
-    pub(crate) pods: Store<Pod>,
     pub(crate) namespaces: Store<Namespace>,
     pub(crate) here: Here,
 }
@@ -64,7 +61,6 @@ pub(crate) struct Shared {
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) cell: WorldCell,
     pub(crate) authority: Arc<Authority>,
-    pub(crate) metrics: Arc<Metrics>,
     /// Told when what status says may have changed.
     pub(crate) stirred: Arc<Notify>,
 }
@@ -74,8 +70,8 @@ pub(crate) async fn watch() -> Result<(Cluster, ClusterSource, Vec<JoinHandle<()
     let client = client::connect().await?;
     let (sender, changes) = mpsc::channel(CHANGES_MAX);
     let here = Here::from_environment();
-    let (pods, namespaces, tasks) = kinds::watch_all(&client, &here, &sender);
-    let cluster = Cluster { client, pods, namespaces, here };
+    let (namespaces, tasks) = kinds::watch_all(&client, &here, &sender);
+    let cluster = Cluster { client, namespaces, here };
     Ok((cluster, ClusterSource::new(changes), tasks))
 }
 

@@ -195,38 +195,3 @@ fn container(container: &Container) -> Option<Value> {
 
 /// Of injection, ours and Istio's.
 const MARKS: &[&str] = &["sidecar.weft.dev/status", "sidecar.istio.io/status"];
-
-/// For the store that others read: no container's environment, no status but addresses and conditions.
-pub(super) fn trim_pod(pod: &mut Pod) {
-    pod.metadata.managed_fields = None;
-    let kept = |key: &String, _: &mut String| PREFIXES.iter().any(|prefix| key.starts_with(prefix));
-    if let Some(annotations) = &mut pod.metadata.annotations {
-        annotations.retain(kept);
-    }
-    if let Some(spec) = pod.spec.take() {
-        let bare =
-            |container: Container| Container { name: container.name, ports: container.ports, ..Default::default() };
-        pod.spec = Some(k8s_openapi::api::core::v1::PodSpec {
-            containers: spec.containers.into_iter().map(bare).collect(),
-            init_containers: spec.init_containers.map(|all| all.into_iter().map(bare).collect()),
-            service_account_name: spec.service_account_name,
-            node_name: spec.node_name,
-            host_network: spec.host_network,
-            hostname: spec.hostname,
-            subdomain: spec.subdomain,
-            ..Default::default()
-        });
-    }
-    if let Some(status) = pod.status.take() {
-        pod.status = Some(k8s_openapi::api::core::v1::PodStatus {
-            phase: status.phase,
-            pod_ip: status.pod_ip,
-            pod_ips: status.pod_ips,
-            conditions: status.conditions,
-            ..Default::default()
-        });
-    }
-}
-
-const PREFIXES: &[&str] =
-    &["weft.dev/", "sidecar.weft.dev/", "sidecar.istio.io/", "traffic.sidecar.istio.io/", "networking.istio.io/"];

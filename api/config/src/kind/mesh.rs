@@ -153,7 +153,8 @@ fn registry(cursor: &Cursor<'_>, file: &str) -> Option<Registry> {
 
 fn ca_ref(cursor: &Cursor<'_>) -> Option<CaRef> {
     cursor.object(|fields| {
-        let kinds: [(&str, fn(String) -> CaRef); 2] = [("ConfigMap", CaRef::ConfigMap), ("Secret", CaRef::Secret)];
+        type Make = fn(String) -> CaRef;
+        let kinds: [(&str, Make); 2] = [("ConfigMap", CaRef::ConfigMap), ("Secret", CaRef::Secret)];
         let kind = fields.required("kind").and_then(|c| c.one_of(&kinds));
         let name = fields.required("name").and_then(|c| c.nonempty());
         Some(kind?(name?.to_owned()))
