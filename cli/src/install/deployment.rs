@@ -51,6 +51,7 @@ fn container(choice: &Choice) -> Value {
             "--webhook=0.0.0.0:15017",
             "--status=0.0.0.0:15014",
             "--state=/var/lib/weft/state",
+            "--compilers=/compilers",
             "--log-format=json",
         ],
         "env": [
@@ -95,5 +96,5 @@ fn probe(period_seconds: u16, failures_max: u16) -> Value {
     })
 }
 
-/// As the image has it.
+/// Anyone but root; 1337 is the sidecars'.
 const USER: u32 = 65532;
