@@ -4,6 +4,8 @@
 
 use super::{crd, deployment, rbac};
 use serde_json::{Value, json};
+use weft_controlplane::inject::Neighbour;
+use weft_controlplane::kube::webhook;
 
 pub(crate) const NAMESPACE: &str = "weft-system";
 pub(crate) const NAME: &str = "weft-controlplane";
@@ -41,19 +43,25 @@ pub(crate) struct Objects {
 
 impl Objects {
     pub(crate) fn new(choice: &Choice) -> Self {
+        let neighbour = if choice.beside_istio { Neighbour::Istio } else { Neighbour::None };
         let mut control_plane = rbac::objects(choice);
         control_plane.extend([mesh(), service(), disruption_budget(), deployment::object(choice)]);
         Self {
             crds: crd::ALL.iter().map(crd::Crd::definition).collect(),
             namespace: namespace(),
             control_plane,
-            webhooks: Vec::new(),
+            webhooks: webhook::configurations(neighbour).map(labelled).into(),
         }
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Value> {
         std::iter::once(&self.namespace).chain(&self.crds).chain(&self.control_plane).chain(&self.webhooks)
     }
+}
+
+fn labelled(mut object: Value) -> Value {
+    object["metadata"]["labels"] = labels();
+    object
 }
 
 pub(crate) fn labels() -> Value {
