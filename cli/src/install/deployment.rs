@@ -51,7 +51,6 @@ fn container(choice: &Choice) -> Value {
             "--webhook=0.0.0.0:15017",
             "--status=0.0.0.0:15014",
             "--state=/var/lib/weft/state",
-            "--compilers=/compilers",
             "--log-format=json",
         ],
         "env": [
