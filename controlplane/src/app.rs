@@ -56,10 +56,10 @@ impl ControlPlane {
         let state = StateFolder::open(&options.state_path())?;
         let claim = state.claim()?;
         let now = ca::seconds(SystemTime::now());
-        let mut origin = Origin::open(options).await?;
-        let authority = Arc::new(origin.authority(&state, options, now).await?);
+        let mut origin = Box::pin(Origin::open(options)).await?;
+        let authority = Arc::new(Box::pin(origin.authority(&state, options, now)).await?);
         let filters = state.path().join(FILTERS);
-        origin.stock_up(options, &authority, &filters).await?;
+        Box::pin(origin.stock_up(options, &authority, &filters)).await?;
         let artifacts = start_artifacts(filters, options, origin.cupboard())?;
         let metrics = Arc::new(Metrics::new(SystemTime::now()));
         let cell: WorldCell = Arc::new(ArcSwap::from_pointee(World::default()));

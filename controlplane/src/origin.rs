@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 pub(crate) enum Origin {
-    Folder(Folder),
+    Folder(Box<Folder>),
     Cluster(Box<Cluster>),
 }
 
@@ -35,7 +35,7 @@ impl Origin {
     /// In a cluster it waits for the API server.
     pub(crate) async fn open(options: &Options) -> anyhow::Result<Self> {
         if let Some(path) = &options.origin.folder {
-            return Ok(Self::Folder(Folder::new(path)));
+            return Ok(Self::Folder(Box::new(Folder::new(path))));
         }
         let (cluster, source, mut tasks) = kube::watch().await?;
         let vault = SecretVault::open(cluster.client.clone(), &cluster.here.namespace).await?;
@@ -102,7 +102,7 @@ impl Origin {
     /// Tells of every change from now on.
     pub(crate) fn watch(self, shared: &kube::Shared) -> std::io::Result<Vec<JoinHandle<()>>> {
         match self {
-            Self::Folder(folder) => watch_folder(folder, shared.events.clone()).map(|()| Vec::new()),
+            Self::Folder(folder) => watch_folder(*folder, shared.events.clone()).map(|()| Vec::new()),
             Self::Cluster(parts) => {
                 let Cluster { cluster, source, mut tasks, .. } = *parts;
                 tasks.push(tokio::spawn(watch_cluster(source, shared.events.clone())));

@@ -25,7 +25,13 @@ pub(crate) struct ClusterSource {
     /// By kind, the highest seen.
     versions: BTreeMap<String, u64>,
     /// Of `held`, until something changes: what there is, and last good versions.
-    files: Option<(Arc<Vec<SourceFile>>, Arc<Vec<SourceFile>>)>,
+    files: Option<Texts>,
+}
+
+#[derive(Clone)]
+struct Texts {
+    there: Arc<Vec<SourceFile>>,
+    last_good: Arc<Vec<SourceFile>>,
 }
 
 /// How soon a change should be handed over.
@@ -89,14 +95,14 @@ impl ClusterSource {
     }
 
     fn files(&mut self) -> FileSet {
-        let (files, last_good) = self.files.get_or_insert_with(|| {
+        let texts = self.files.get_or_insert_with(|| {
             let kept = |key: &str| key.strip_prefix(kinds::LAST_GOOD).is_some_and(|rest| rest.starts_with('/'));
             let (stored, there): (Vec<_>, Vec<_>) = self.held.iter().partition(|(key, _)| kept(key));
             let texts = |all: Vec<(_, &SourceFile)>| Arc::new(all.into_iter().map(|(_, file)| file.clone()).collect());
-            (texts(there), texts(stored))
+            Texts { there: texts(there), last_good: texts(stored) }
         });
-        let (files, last_good) = (files.clone(), last_good.clone());
-        FileSet { files, last_good, problems: self.problems(), versions: Arc::new(self.versions.clone()) }
+        let Texts { there, last_good } = texts.clone();
+        FileSet { files: there, last_good, problems: self.problems(), versions: Arc::new(self.versions.clone()) }
     }
 
     fn take(&mut self, change: Change) -> Haste {
