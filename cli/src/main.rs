@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod filter;
+mod inject;
 mod install;
 mod mesh_files;
 mod output;
@@ -36,6 +37,7 @@ enum Command {
     /// Builds, pushes, pulls and inspects filters
     #[command(subcommand)]
     Filter(filter::Command),
+    Inject(inject::Options),
     Status(weft_controlplane::status::StatusOptions),
     Install(install::InstallOptions),
     Upgrade(install::UpgradeOptions),
@@ -85,6 +87,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Token(TokenCommand::Create(options)) => answer(weft_controlplane::create_token(&options)),
         Command::Root(RootCommand::Rotate(options)) => answer(weft_controlplane::rotate_root(&options)),
         Command::Filter(command) => on_runtime(filter::run(command)).map(|()| ExitCode::SUCCESS),
+        Command::Inject(options) => inject::run(&options),
         Command::Status(options) => {
             on_runtime(async { Ok(weft_controlplane::status::show(&options).await?) }).map(answered)
         }

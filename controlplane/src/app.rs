@@ -93,7 +93,7 @@ impl ControlPlane {
         let world = std::thread::Builder::new().name("weft-world".to_owned()).spawn(|| world_loop.run(incoming))?;
         let shared =
             kube::Shared { events: events.clone(), cell: services.cell.clone(), authority: authority.clone(), stirred };
-        let mut watching = origin.watch(&shared)?;
+        let mut watching = origin.watch(&shared, &options.webhooks())?;
         watching.extend([
             tokio::spawn(watch_artifacts(artifacts, events.clone())),
             tokio::spawn(watch_time(authority, tls.clone(), metrics.clone(), events.clone())),

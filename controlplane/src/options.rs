@@ -1,6 +1,8 @@
 //! What a person can set when the control plane starts, shared by `weft controlplane` and `weft-controlplane`.
 
 use crate::ca::{AuthorityOptions, GivenCa};
+use crate::inject;
+use crate::kube::WebhookOptions;
 use crate::state::StateFolder;
 use crate::token::ServiceAccount;
 use std::net::SocketAddr;
@@ -21,6 +23,15 @@ pub struct Options {
     /// Where `weft status` and Prometheus ask (plain HTTP: keep it on loopback)
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:15014")]
     pub status: SocketAddr,
+    /// Where the API server asks about pods and configuration (TLS); with --kubernetes
+    #[arg(long, value_name = "ADDR", requires = "kubernetes")]
+    pub webhook: Option<SocketAddr>,
+    /// Image of the sidecars that are injected
+    #[arg(long, value_name = "IMAGE", env = "WEFT_SIDECAR_IMAGE")]
+    pub sidecar_image: Option<String>,
+    /// When nodes pull that image: Always, IfNotPresent or Never [default: as Kubernetes chooses by the tag]
+    #[arg(long, value_name = "POLICY", env = "WEFT_SIDECAR_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
+    pub sidecar_pull_policy: Option<String>,
     /// Folder for keys, used tokens and compiled filters [default: $XDG_STATE_HOME/weft/controlplane]
     #[arg(long, value_name = "DIR", env = "WEFT_CONTROLPLANE_STATE")]
     pub state: Option<PathBuf>,
@@ -113,6 +124,16 @@ impl std::fmt::Display for Origin {
 impl Options {
     pub fn state_path(&self) -> PathBuf {
         self.state.clone().unwrap_or_else(StateFolder::default_path)
+    }
+
+    pub(crate) fn webhooks(&self) -> WebhookOptions {
+        let usual = inject::Settings::default();
+        let settings = inject::Settings {
+            image: self.sidecar_image.clone().unwrap_or(usual.image),
+            pull_policy: self.sidecar_pull_policy.clone(),
+            ..usual
+        };
+        WebhookOptions { listen: self.webhook, settings }
     }
 
     pub fn authority(&self) -> AuthorityOptions {

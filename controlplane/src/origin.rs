@@ -100,13 +100,17 @@ impl Origin {
     }
 
     /// Tells of every change from now on.
-    pub(crate) fn watch(self, shared: &kube::Shared) -> std::io::Result<Vec<JoinHandle<()>>> {
+    pub(crate) fn watch(
+        self,
+        shared: &kube::Shared,
+        webhooks: &kube::WebhookOptions,
+    ) -> std::io::Result<Vec<JoinHandle<()>>> {
         match self {
             Self::Folder(folder) => watch_folder(*folder, shared.events.clone()).map(|()| Vec::new()),
             Self::Cluster(parts) => {
                 let Cluster { cluster, source, mut tasks, .. } = *parts;
                 tasks.push(tokio::spawn(watch_cluster(source, shared.events.clone())));
-                tasks.extend(kube::start(&cluster, shared));
+                tasks.extend(kube::start(&cluster, shared, webhooks)?);
                 Ok(tasks)
             }
         }

@@ -31,6 +31,8 @@ pub(super) fn new_root(now: Seconds, life: Duration) -> Result<Root, CaError> {
 /// Who a leaf is for, and for how long.
 pub(super) struct Leaf<'a> {
     pub(super) identity: &'a SpiffeId,
+    /// A name of DNS beside it.
+    pub(super) dns: Option<&'a str>,
     /// Written into the certificate for the peers' metrics.
     pub(super) labels: Option<&'a Labels>,
     /// Bound to it.
@@ -52,6 +54,9 @@ pub(super) fn leaf<S: SigningKey>(
     params.distinguished_name = DistinguishedName::new();
     let id = leaf.identity.as_str().try_into().map_err(CaError::Write)?;
     params.subject_alt_names = vec![SanType::URI(id)];
+    if let Some(name) = leaf.dns {
+        params.subject_alt_names.push(SanType::DnsName(name.try_into().map_err(CaError::Write)?));
+    }
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];

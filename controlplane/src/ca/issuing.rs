@@ -86,6 +86,7 @@ impl Issuing {
         let key = certificate::requested_key(request.csr)?;
         let leaf = Leaf {
             identity: request.identity,
+            dns: None,
             labels: Some(request.labels),
             pod: request.pod,
             life: self.svid_life,
@@ -98,10 +99,19 @@ impl Issuing {
 
     /// A certificate of our own, with a new key.
     pub fn serving(&self, now: Seconds) -> Result<Serving, CaError> {
+        self.own(None, self.svid_life.max(SERVING_LIFE_MIN), now)
+    }
+
+    /// The same for clients that know us by a name of DNS.
+    pub fn serving_as(&self, name: &str, now: Seconds) -> Result<Serving, CaError> {
+        self.own(Some(name), self.svid_life, now)
+    }
+
+    fn own(&self, dns: Option<&str>, life: Duration, now: Seconds) -> Result<Serving, CaError> {
         let key = KeyPair::generate().map_err(CaError::Write)?;
         let identity = self.control_plane()?;
-        let life = self.svid_life.max(SERVING_LIFE_MIN);
-        let leaf = Leaf { identity: &identity, labels: None, pod: None, life, issuer_expires: self.issuer_expires };
+        let leaf =
+            Leaf { identity: &identity, dns, labels: None, pod: None, life, issuer_expires: self.issuer_expires };
         let (der, expires) = certificate::leaf(&leaf, &key, &self.issuer, now)?;
         let chain = std::iter::once(der).chain(self.chain.iter().cloned()).collect();
         Ok(Serving { chain, key: key.serialize_der(), expires })
@@ -120,6 +130,11 @@ impl Issuing {
     /// All roots that are believed, as pods read them.
     pub fn roots_pem(&self) -> String {
         self.trust.roots.iter().map(|der| given::pem("CERTIFICATE", der)).collect()
+    }
+
+    /// True where what is signed now leads to this root.
+    pub fn leads_to(&self, root: &[u8]) -> bool {
+        self.chain.last().is_some_and(|last| last == root)
     }
 
     /// When the root that signs expires.

@@ -73,6 +73,10 @@ impl Custom {
         self.part == Part::Whole
     }
 
+    pub(super) fn is(&self, group: &str, kind: &str) -> bool {
+        self.group == group && self.kind == kind
+    }
+
     fn definition(&self) -> String {
         format!("{}.{}", self.plural, self.group)
     }

@@ -26,6 +26,7 @@ pub(crate) use identity::PodTokens;
 pub(crate) use replicas::ready_replicas;
 pub(crate) use root::SecretVault;
 pub(crate) use source::ClusterSource;
+pub(crate) use webhook::WebhookOptions;
 
 use crate::ca::Authority;
 use crate::world::{Event, WorldCell};
@@ -76,13 +77,19 @@ pub(crate) async fn watch() -> Result<(Cluster, ClusterSource, Vec<JoinHandle<()
 }
 
 /// Starts what works beside the world loop. Called once everything has been listed, before any proxy is served.
-pub(crate) fn start(cluster: &Cluster, shared: &Shared) -> Vec<JoinHandle<()>> {
+pub(crate) fn start(
+    cluster: &Cluster,
+    shared: &Shared,
+    webhooks: &WebhookOptions,
+) -> std::io::Result<Vec<JoinHandle<()>>> {
     let (role, roles) = tokio::sync::watch::channel(lease::Role::Follower);
-    vec![
+    let mut tasks = webhook::start(cluster, shared, webhooks)?;
+    tasks.extend([
         tokio::spawn(lease::elect(cluster.clone(), role)),
         tokio::spawn(status::write(cluster.clone(), shared.clone(), roles)),
         tokio::spawn(root::keep(cluster.client.clone(), shared.authority.clone())),
-    ]
+    ]);
+    Ok(tasks)
 }
 
 impl Here {

@@ -66,6 +66,9 @@ impl Mesh {
         Options {
             origin: weft_controlplane::Origin { folder: Some(self.folder()), kubernetes: false },
             listen: any,
+            webhook: None,
+            sidecar_image: None,
+            sidecar_pull_policy: None,
             status: any,
             state: Some(self.state()),
             compilers: None,
