@@ -161,11 +161,12 @@ fn configure(
 ) -> anyhow::Result<Configured> {
     match (source, state) {
         (Source::ControlPlane { addresses, first, workload, .. }, Some(state)) => {
+            let captured = bound.iter().any(|bound| matches!(bound.door, Door::Captured(_)));
             let options = ControlOptions {
                 addresses,
                 first,
                 workload,
-                inbound: address_of(bound, Door::Inbound).or_else(|| address_of(bound, Door::Captured(Side::Inbound))),
+                inbound: address_of(bound, Door::Inbound).or(captured.then_some(control::CAPTURED)),
                 artifact_key: artifact_key(),
                 state,
                 pace: Pace::default(),

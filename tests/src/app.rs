@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -42,10 +42,15 @@ impl App {
     /// Answers 200 with its name as body and in `x-app`, on HTTP/1.1 and h2c. `/status/N` answers N, `/echo` the body,
     /// `/held…` only with a permit of `gate`; every request is remembered (at most 10,000).
     pub async fn http(name: &str) -> Self {
+        Self::http_at(ANYWHERE, name).await
+    }
+
+    /// The same at an address that is given.
+    pub async fn http_at(address: SocketAddr, name: &str) -> Self {
         let name = name.to_owned();
         let gate = Arc::new(Semaphore::new(0));
         let held = Arc::clone(&gate);
-        let mut app = Self::serve(move |stream, seen| {
+        let mut app = Self::serve(address, move |stream, seen| {
             let (name, held) = (name.clone(), Arc::clone(&held));
             async move {
                 let service =
@@ -66,7 +71,7 @@ impl App {
 
     /// h2c; answers the request's body with trailers that say `grpc-status: 5`.
     pub async fn grpc() -> Self {
-        Self::serve(|stream, _| async move {
+        Self::serve(ANYWHERE, |stream, _| async move {
             let service = service_fn(|request: Request<Incoming>| async move {
                 let body = request.into_body().collect().await?.to_bytes();
                 let mut trailers = http::HeaderMap::new();
@@ -88,7 +93,12 @@ impl App {
 
     /// Sends `greeting` first, then echoes; closes its side when the client does.
     pub async fn tcp(greeting: &'static str) -> Self {
-        Self::serve(move |mut stream, _| async move {
+        Self::tcp_at(ANYWHERE, greeting).await
+    }
+
+    /// The same at an address that is given.
+    pub async fn tcp_at(address: SocketAddr, greeting: &'static str) -> Self {
+        Self::serve(address, move |mut stream, _| async move {
             let _ = stream.write_all(greeting.as_bytes()).await;
             let (mut read, mut write) = stream.split();
             let _ = tokio::io::copy(&mut read, &mut write).await;
@@ -103,7 +113,7 @@ impl App {
         F: Fn(TcpStream, String) -> Fut + Clone + Send + 'static,
         Fut: Future<Output = ()> + Send,
     {
-        Self::serve(move |mut stream, _| {
+        Self::serve(ANYWHERE, move |mut stream, _| {
             let answer = answer.clone();
             async move {
                 let mut head = Vec::new();
@@ -117,12 +127,12 @@ impl App {
         .await
     }
 
-    async fn serve<F, Fut>(connection: F) -> Self
+    async fn serve<F, Fut>(address: SocketAddr, connection: F) -> Self
     where
         F: Fn(TcpStream, Arc<Mutex<Vec<Seen>>>) -> Fut + Clone + Send + 'static,
         Fut: Future<Output = ()> + Send,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&seen);
@@ -142,6 +152,8 @@ impl App {
         self.seen.lock().unwrap().last().cloned().expect("the app has seen a request")
     }
 }
+
+const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 async fn is_http2(stream: &TcpStream) -> bool {
     let mut prefix = [0; 3];

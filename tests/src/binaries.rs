@@ -16,6 +16,12 @@ pub fn weft_proxy() -> &'static Path {
     PATH.get_or_init(|| build("weft-proxy"))
 }
 
+/// What redirects a pod's connections.
+pub fn weft_init() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| build("weft-init"))
+}
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }

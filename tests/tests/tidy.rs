@@ -123,6 +123,7 @@ const NEVER_SEES: &[(&str, &[&str])] = &[
             "wasmtime-internal-cranelift",
         ],
     ),
+    ("weft-init", &["tokio", "kube", "weft-proxy", "weft-snapshot"]),
     ("weft-controlplane", &["weft-proxy"]),
 ];
 

@@ -166,7 +166,8 @@ fn running(said: Vec<proto::Running>) -> Result<BTreeMap<FilterKey, Running>, St
     said.into_iter().map(one).collect()
 }
 
-/// A proxy that listens on all addresses is reached where it comes from.
+/// A proxy that listens on all addresses is reached where it comes from; one that names no port takes what is sent to
+/// its app.
 fn inbound(text: &str, remote: SocketAddr) -> Result<Option<SocketAddr>, Status> {
     if text.is_empty() {
         return Ok(None);
@@ -174,7 +175,8 @@ fn inbound(text: &str, remote: SocketAddr) -> Result<Option<SocketAddr>, Status>
     let address: SocketAddr = text
         .parse()
         .map_err(|_| Status::invalid_argument(format!("inbound address {text:?} needs the form IP:PORT")))?;
-    let ip = if address.ip().is_unspecified() { remote.ip() } else { address.ip() };
+    let everywhere = address.ip().is_unspecified() && address.port() != 0;
+    let ip = if everywhere { remote.ip() } else { address.ip() };
     Ok(Some(SocketAddr::new(ip, address.port())))
 }
 
@@ -219,6 +221,7 @@ mod tests {
             ("127.0.0.1:4000", Some(Some("127.0.0.1:4000"))),
             ("0.0.0.0:4000", Some(Some("10.0.0.7:4000"))),
             ("[::]:4000", Some(Some("10.0.0.7:4000"))),
+            ("0.0.0.0:0", Some(Some("0.0.0.0:0"))),
             ("somewhere:4000", None),
         ];
         for (text, want) in rows {

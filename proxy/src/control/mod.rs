@@ -38,7 +38,7 @@ use credentials::Credentials;
 use driver::{Core, Inbox, Leaving};
 use event::{Ask, Event};
 use publication::Publication;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -56,7 +56,7 @@ pub struct ControlOptions {
     /// Needed where the state folder has no identity yet.
     pub first: Option<FirstContact>,
     pub workload: WorkloadName,
-    /// Where peers reach the inbound side; `None` with interception.
+    /// Where peers reach the inbound side; [`CAPTURED`] with interception.
     pub inbound: Option<SocketAddr>,
     /// Which artifacts this proxy can load: `weft_filter_host::artifact_key()`.
     pub artifact_key: String,
@@ -250,6 +250,9 @@ impl Control {
 }
 
 /// Wishes of workers that the control thread has not seen yet.
+/// Of a sidecar to which connections are redirected: what is sent to its app comes to it.
+pub const CAPTURED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 const ASKS_MAX: usize = 1024;
 const EVENTS_MAX: usize = 64;
 const ORDERS_MAX: usize = 8;

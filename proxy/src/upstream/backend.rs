@@ -93,16 +93,20 @@ impl Upstreams {
         let (Origin::Captured(to), LoadBalancer::Original) = (origin, source.policy.load_balancer) else {
             return backend;
         };
-        match backend.endpoints.iter().find(|endpoint| endpoint.place.dial == Dial::Address(*to)) {
-            Some(endpoint) if backend.endpoints.len() > 1 => Rc::new(Backend {
-                name: Arc::clone(&backend.name),
-                policy: backend.policy.clone(),
-                endpoints: Box::new([Rc::clone(endpoint)]),
-                balancer: Balancer::new(LoadBalancer::Random, &[1]),
-                waiting: RefCell::default(),
-            }),
-            _ => backend,
+        let chosen = backend.endpoints.iter().find(|endpoint| endpoint.place.dial == Dial::Address(*to));
+        let Some(endpoint) = chosen.filter(|_| backend.endpoints.len() > 1) else { return backend };
+        let alone = Rc::new(Backend {
+            name: Arc::clone(&backend.name),
+            policy: backend.policy.clone(),
+            endpoints: Box::new([Rc::clone(endpoint)]),
+            balancer: Balancer::new(LoadBalancer::Random, &[1]),
+            waiting: RefCell::default(),
+        });
+        if alone.policy.limits.is_some() {
+            // Who waits for room there is woken by the sweep: others give it back elsewhere.
+            self.register(&alone);
         }
+        alone
     }
 
     /// The workload's own app.
