@@ -30,7 +30,7 @@ fn child() {
     let command = std::env::var(COMMAND).map_or(Vec::new(), |script| vec!["sh".into(), "-c".into(), script.into()]);
     let code = run(Options {
         source: Source::Files(watched),
-        addresses: Addresses { inbound: Some(any), outbound: Some(any), listen: Some(any) },
+        addresses: Addresses { inbound: Some(any), outbound: Some(any), listen: Some(any), ..Addresses::default() },
         serve: Serve {
             admin: any,
             workers: 2.try_into().unwrap(),
