@@ -9,7 +9,7 @@ use crate::keeper::Keeper;
 use crate::pool::Pool;
 use crate::settings;
 use crate::watch::Watch;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
@@ -18,7 +18,8 @@ use std::time::Instant;
 pub struct EngineOptions {
     /// Worker threads; each has one [`crate::Runner`].
     pub workers: usize,
-    /// Policies that may be prepared at the same time, old generations included. Bounds address space, not memory.
+    /// Policies that may be prepared at the same time, old generations included. Each instance of one reserves 4 GiB
+    /// of address space, and as much memory as it uses.
     pub policies_max: usize,
     /// Calls after which an instance is replaced by a fresh one.
     pub recycle_calls: u64,
@@ -55,7 +56,11 @@ pub(crate) struct Inner {
     pool: OnceLock<Pool>,
     makers: Makers,
     seeds: AtomicU64,
+    policies: AtomicUsize,
 }
+
+/// The place of one policy among `policies_max`.
+pub(crate) struct Admitted(Arc<Inner>);
 
 /// The slots of threads that prepare policies.
 struct Makers {
@@ -78,7 +83,7 @@ impl Engine {
         if let Some(feature) = settings::missing_cpu_feature() {
             return Err(EngineError::Cpu { feature, baseline: settings::BASELINE });
         }
-        let wasm = settings::to_run(&options).and_then(|config| wasmtime::Engine::new(&config)).map_err(refused)?;
+        let wasm = settings::to_run().and_then(|config| wasmtime::Engine::new(&config)).map_err(refused)?;
         let linker = host::linker(&wasm).map_err(refused)?;
         let (pool, keeper) = (options.workers, options.workers + Pool::THREADS);
         let makers = keeper + 1..keeper + 1 + MAKERS;
@@ -96,8 +101,17 @@ impl Engine {
             pool: OnceLock::new(),
             makers: Makers { free: Mutex::new(makers.collect()), returned: Condvar::new() },
             seeds: AtomicU64::new(seed()),
+            policies: AtomicUsize::new(0),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// A place for one more policy, or none where there are as many as there may be.
+    pub(crate) fn admit(&self) -> Option<Admitted> {
+        let policies = &self.inner.policies;
+        let room = |count: usize| (count < self.inner.options.policies_max).then_some(count + 1);
+        policies.try_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
+        Some(Admitted(Arc::clone(&self.inner)))
     }
 }
 
@@ -133,6 +147,18 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.watch.stop();
+    }
+}
+
+impl Admitted {
+    pub(crate) fn engine(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.policies.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

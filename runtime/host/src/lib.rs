@@ -22,6 +22,7 @@ mod manifest;
 mod message;
 mod policy;
 mod pool;
+mod rehearsal;
 mod runner;
 mod settings;
 mod verdict;

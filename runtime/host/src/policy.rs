@@ -11,6 +11,7 @@ use crate::ledger::Ledger;
 use crate::{Component, Engine, FailureKind, Figures, Manifest, ManifestError};
 use crate::{contract, settings};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// What a policy runs with.
@@ -60,6 +61,8 @@ pub enum PrepareError {
     Configure { filter: String, kind: FailureKind, reason: String },
     #[error("filter {filter}: no instance could be made: {reason}")]
     Instance { filter: String, reason: String },
+    #[error("filter {filter}: {max} filters are prepared already, old generations included; use fewer")]
+    TooMany { filter: String, max: usize },
     #[error("filter {filter}: {field} is {value}, outside {min} to {max}")]
     Setting { filter: String, field: &'static str, value: String, min: String, max: String },
 }
@@ -90,12 +93,15 @@ impl Policy {
     ) -> Result<Self, PrepareError> {
         check(&settings)?;
         let filter = settings.key.as_str();
+        let max = engine.inner.options.policies_max;
+        let admitted = engine.admit().ok_or_else(|| PrepareError::TooMany { filter: filter.to_owned(), max })?;
         let ledger = Arc::new(Ledger::new(filter));
         let blueprint = Blueprint {
             component: component.clone(),
             config: settings.config.clone(),
             memory_max: settings.memory_max,
             ledger: Arc::clone(&ledger),
+            unrehearsed: AtomicBool::new(false),
         };
         let maker = engine.inner.maker();
         let leash = Leash { watch: &engine.inner.watch, slot: maker.slot, deadline: CONFIGURE_DEADLINE };
@@ -117,7 +123,7 @@ impl Policy {
         }
         drop(maker);
         let refill_deadline = (first_took * 4 + Duration::from_millis(20)).min(CONFIGURE_DEADLINE);
-        let origin = instances::Origin { engine: engine.clone(), blueprint, manifest, raw_manifest, refill_deadline };
+        let origin = instances::Origin { admitted, blueprint, manifest, raw_manifest, refill_deadline };
         Ok(Self { inner: Arc::new(Inner::new(settings, origin, workers, made)) })
     }
 

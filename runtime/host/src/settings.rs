@@ -4,12 +4,11 @@
 //! nothing here is left to a default: the CLI (with the compiler) and the lean sidecar (without) must agree. It does
 //! not know instances or policies.
 
-use crate::EngineOptions;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::num::NonZeroUsize;
 use std::sync::OnceLock;
-use wasmtime::{Config, Enabled, Inlining, InstanceAllocationStrategy, ModuleVersionStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Inlining, InstanceAllocationStrategy, ModuleVersionStrategy};
 
 /// The exact version in the workspace's Cargo.toml; a test holds the two together.
 pub(crate) const WASMTIME: &str = "48.0.8";
@@ -30,23 +29,22 @@ pub(crate) const CORE_INSTANCES_MAX: u32 = 48;
 pub(crate) const MEMORIES_MAX: u32 = 4;
 pub(crate) const TABLES_MAX: u32 = 32;
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 20_000;
-/// Instances in all, whatever `policies_max` says: each reserves 4 GiB of the 128 TiB of address space.
-const INSTANCES_MAX: u32 = 4096;
-
 const FIRST_STANDARD: [&str; 4] = ["MUTABLE_GLOBAL", "SATURATING_FLOAT_TO_INT", "SIGN_EXTENSION", "FLOATS"];
 
+/// Address space of one linear memory: all that a 32-bit index can name, so that compiled code needs no bounds checks.
 const ADDRESS_SPACE: u64 = 4 << 30;
 const GUARD: u64 = 32 << 20;
-/// What a freed memory slot may keep mapped, so that taking it again touches no new page.
-const KEPT_RESIDENT: usize = 1 << 20;
 
-/// For running artifacts: no compiler, instances from a bounded pool.
-pub(crate) fn to_run(options: &EngineOptions) -> wasmtime::Result<Config> {
+/// For running artifacts: no compiler. Each instance maps its own memory and gives it back: wasmtime's pool would
+/// reserve the address space of the most policies that there may ever be, some 5 TiB, which a process under a limit of
+/// address space does not get. What the pool saves, some microseconds at each instance made, no request waits for,
+/// since instances are made on threads of their own and then reused.
+pub(crate) fn to_run() -> wasmtime::Result<Config> {
     let mut config = shared()?;
     config.module_version(ModuleVersionStrategy::Custom(artifact_key()))?;
     #[cfg(feature = "compiler")]
     config.enable_compiler(false);
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(options)));
+    config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
     Ok(config)
 }
 
@@ -155,37 +153,6 @@ fn tunables(config: &mut Config) {
         .relaxed_simd_deterministic(false)
         .shared_memory(false)
         .compiler_inlining(Inlining::InterModule);
-}
-
-fn pool(options: &EngineOptions) -> PoolingAllocationConfig {
-    // One instance per worker, one spare, one being made.
-    let per_policy = options.workers + 2;
-    let instances = u32::try_from(options.policies_max.saturating_mul(per_policy)).unwrap_or(INSTANCES_MAX);
-    let instances = instances.clamp(1, INSTANCES_MAX);
-    let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(instances)
-        .total_core_instances(instances.saturating_mul(8))
-        // Most components have one memory and one or two tables; a few have more.
-        .total_memories(instances + instances / 4 + MEMORIES_MAX)
-        .total_tables(instances.saturating_mul(3) + TABLES_MAX)
-        // Calls never suspend: no fibers.
-        .total_stacks(0)
-        .total_gc_heaps(0)
-        .max_core_instances_per_component(CORE_INSTANCES_MAX)
-        .max_memories_per_component(MEMORIES_MAX)
-        .max_tables_per_component(TABLES_MAX)
-        .max_memories_per_module(MEMORIES_MAX)
-        .max_tables_per_module(8)
-        .table_elements(TABLE_ELEMENTS_MAX)
-        .max_memory_size(MEMORY_BYTES_MAX as usize)
-        .max_core_instance_size(1 << 20)
-        .max_component_instance_size(1 << 20)
-        .linear_memory_keep_resident(KEPT_RESIDENT)
-        .table_keep_resident(64 << 10)
-        .max_unused_warm_slots(u32::try_from(options.workers).unwrap_or(1))
-        .decommit_batch_size(1)
-        .pagemap_scan(Enabled::Auto);
-    pool
 }
 
 /// All that has a part in whether an artifact fits, as text.

@@ -4,10 +4,11 @@
 
 use super::{PolicySettings, named};
 use crate::conduct::{Conduct, Move, RebuildDebt};
+use crate::engine::Admitted;
 use crate::instance::{Blueprint, Instance, Leash};
 use crate::keeper::Errand;
 use crate::ledger::Ledger;
-use crate::{Engine, Failure, FailureKind, Figures, Manifest, Place, contract, engine};
+use crate::{Failure, FailureKind, Figures, Manifest, Place, contract, engine};
 use crossbeam_queue::ArrayQueue;
 use crossbeam_utils::CachePadded;
 use crossbeam_utils::atomic::AtomicCell;
@@ -37,7 +38,8 @@ pub(crate) struct Inner {
 
 /// Where instances come from, and what all of them answered.
 pub(crate) struct Origin {
-    pub(crate) engine: Engine,
+    /// The engine, and the policy's place in it.
+    pub(crate) admitted: Admitted,
     pub(crate) blueprint: Blueprint,
     pub(crate) manifest: Manifest,
     pub(crate) raw_manifest: contract::Manifest,
@@ -107,11 +109,8 @@ impl Inner {
     /// Gives a worker's instance back, or a fresh one in its place where it has served long enough.
     #[inline]
     pub(crate) fn give_back(self: &Arc<Self>, worker: usize, instance: Box<Instance>) {
-        let instance = if instance.is_worn(self.origin.engine.inner.options.recycle_calls) {
-            self.recycled(instance)
-        } else {
-            instance
-        };
+        let instance =
+            if instance.is_worn(self.engine().options.recycle_calls) { self.recycled(instance) } else { instance };
         match self.seats.get(worker) {
             Some(seat) => seat.instance.store(Some(instance)),
             None => self.give_to_pool(instance),
@@ -171,8 +170,8 @@ impl Inner {
             if !wait.is_zero() {
                 return Some(wait);
             }
-            let leash = Leash { watch: &self.origin.engine.inner.watch, slot, deadline: self.origin.refill_deadline };
-            let made = self.origin.blueprint.make(&self.origin.engine.inner, leash);
+            let leash = Leash { watch: &self.engine().watch, slot, deadline: self.origin.refill_deadline };
+            let made = self.origin.blueprint.make(self.engine(), leash);
             self.debt().add(begun.elapsed(), Instant::now());
             match made {
                 Ok((instance, manifest)) if manifest == self.origin.raw_manifest => {
@@ -192,11 +191,11 @@ impl Inner {
     }
 
     pub(crate) fn engine(&self) -> &engine::Inner {
-        &self.origin.engine.inner
+        self.origin.admitted.engine()
     }
 
     fn after_refusal(&self) -> Place {
-        if self.origin.engine.inner.clock_ms(Instant::now()) < self.refused_until_ms.load(Ordering::Acquire) {
+        if self.engine().clock_ms(Instant::now()) < self.refused_until_ms.load(Ordering::Acquire) {
             return Place::Refused;
         }
         let mut conduct = self.conduct.lock().unwrap_or_else(PoisonError::into_inner);
@@ -227,7 +226,7 @@ impl Inner {
             }
             Some(Move::RefuseFor(time)) => {
                 tracing::warn!(filter, ?time, "the filter misses its deadline in the pool too and is refused");
-                let until = self.origin.engine.inner.clock_ms(now + time);
+                let until = self.engine().clock_ms(now + time);
                 self.refused_until_ms.store(until, Ordering::Release);
                 self.ledger.move_to(Place::Refused);
             }
@@ -248,7 +247,7 @@ impl Inner {
 
     fn ask_refill(self: &Arc<Self>) {
         if !self.refilling.swap(true, Ordering::SeqCst)
-            && !self.origin.engine.inner.keeper.ask(Errand::Refill(Arc::downgrade(self)))
+            && !self.engine().keeper.ask(Errand::Refill(Arc::downgrade(self)))
         {
             self.refilling.store(false, Ordering::SeqCst);
         }
@@ -256,7 +255,7 @@ impl Inner {
 
     fn bury(&self, instance: Box<Instance>) {
         // Where the queue is full it is dropped here and now.
-        self.origin.engine.inner.keeper.ask(Errand::Bury(instance));
+        self.engine().keeper.ask(Errand::Bury(instance));
     }
 
     fn unfit(&self, reason: &str) -> Duration {

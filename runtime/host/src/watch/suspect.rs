@@ -52,13 +52,12 @@ impl Suspect {
         if age < deadline {
             return Finding::Running { wait: deadline - age };
         }
-        // Old by the clock. Half a deadline of CPU time since it was seen says that it was not merely waiting for a
-        // core, and spares a call that was preempted and now finishes.
-        let guilty = match (seen.cpu, cpu()) {
-            (Some(then), Some(by_now)) => by_now.saturating_sub(then) >= deadline / 2,
-            _ => age >= deadline * DEADLINES_WITHOUT_CPU_TIME,
+        // Old by the clock, which goes on while a call waits for a core: what counts is the time that it had one.
+        let (used, allowed) = match (seen.cpu, cpu()) {
+            (Some(then), Some(by_now)) => (by_now.saturating_sub(then), deadline),
+            _ => (age, deadline * DEADLINES_WITHOUT_CPU_TIME),
         };
-        if guilty { Finding::Overdue } else { Finding::Running { wait: Duration::ZERO } }
+        if used >= allowed { Finding::Overdue } else { Finding::Running { wait: allowed - used } }
     }
 }
 
@@ -93,16 +92,25 @@ mod tests {
                 "preempted, then done",
                 &[
                     (0, 1, Some(5), running(2)),
-                    (50, 1, Some(5), running(0)),
+                    (50, 1, Some(5), running(2)),
                     (51, 2, Some(5), Finding::Idle),
                     (52, 3, Some(5), running(2)),
                 ],
             ),
             (
                 "preempted, then a loop",
-                &[(0, 1, Some(5), running(2)), (50, 1, Some(5), running(0)), (51, 1, Some(6), Finding::Overdue)],
+                &[
+                    (0, 1, Some(5), running(2)),
+                    (50, 1, Some(5), running(2)),
+                    (51, 1, Some(6), running(1)),
+                    (52, 1, Some(7), Finding::Overdue),
+                ],
             ),
-            ("no CPU times", &[(0, 1, None, running(2)), (7, 1, None, running(0)), (8, 1, None, Finding::Overdue)]),
+            (
+                "a loop on half a core",
+                &[(0, 1, Some(0), running(2)), (2, 1, Some(1), running(1)), (4, 1, Some(2), Finding::Overdue)],
+            ),
+            ("no CPU times", &[(0, 1, None, running(2)), (7, 1, None, running(1)), (8, 1, None, Finding::Overdue)]),
             ("a new call after a loop", &[(0, 1, Some(0), running(2)), (9, 3, Some(9), running(2))]),
         ];
         for (row, looks) in cases {

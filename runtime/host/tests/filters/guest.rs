@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use weft_filter_build::{BuildOptions, CargoOutput};
 use weft_filter_host::{
     Attribute, Component, Engine, EngineOptions, Failure, Message, NonUtf8, OnFailure, Policy, PolicySettings,
-    PrepareError, Runner, Verdict, compile,
+    PrepareError, ResponseVerdict, Runner, Verdict, compile,
 };
 
 pub(crate) fn component() -> &'static [u8] {
@@ -61,6 +61,15 @@ impl Bench {
     /// Only for policies on the worker or in the pool: blocks until there is an answer.
     pub(crate) fn request(&self, policy: &Policy, message: &Head) -> Result<Verdict, Failure> {
         block_on(self.runner.on_request(policy, message))
+    }
+
+    /// A request and its response.
+    pub(crate) fn exchange(
+        &self,
+        policy: &Policy,
+        message: &Head,
+    ) -> (Result<Verdict, Failure>, Result<ResponseVerdict, Failure>) {
+        (self.request(policy, message), block_on(self.runner.on_response(policy, message, None)))
     }
 }
 

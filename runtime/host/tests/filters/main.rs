@@ -9,4 +9,5 @@ mod contract;
 mod deadlines;
 mod guest;
 mod isolation;
+mod rehearsal;
 mod two_builds;

@@ -1,10 +1,12 @@
 //! A filter that behaves as badly as its config says: what the host and the proxy are tested with.
 //!
 //! Config, all fields optional: `{"configure": BEHAVIOUR, "request": BEHAVIOUR, "response": BEHAVIOUR, "note": TEXT}`.
-//! Where `request` is `"as-told"`, the request's header `x-behave` names the behaviour (none: it passes).
+//! Where `request` is `"as-told"`, the request's header `x-behave` names the behaviour (none: it passes; with
+//! `"as-told-or-trap"` it traps).
 //!
 //! Behaviours in every phase: `pass` (the default), `loop`, `memory` (takes memory until there is none), `recursion`,
-//! `trap`, `panic`, `count` (a counter that it has not declared), `slow` (a few hundred microseconds of work).
+//! `trap`, `panic`, `count` (a counter that it has not declared), `slow` (a few hundred microseconds of work), `late`
+//! (the first call of an instance takes a hundred times as long).
 //! - `request`, `response`: `tag` (sets `x-hostile` to `note`), `leak` (keeps 64 KiB for ever), `slot`, `value`,
 //!   `status`, `size` (2 MiB of answer), `respond` (418), `lazy` (all header names into `x-hostile`), `log` (100
 //!   lines), `counted` (adds to its counter).
@@ -73,7 +75,11 @@ impl request_phase::Guest for Hostile {
     fn on_request(attributes: Vec<Option<String>>, _body: Option<Vec<u8>>) -> Verdict {
         let Config { request: behaviour, note, .. } = CONFIG.with_borrow(Clone::clone);
         let [path, user, told] = attributes.try_into().expect("as many as declared");
-        let behaviour = if behaviour == "as-told" { told.unwrap_or_default() } else { behaviour };
+        let behaviour = match behaviour.as_str() {
+            "as-told" => told.unwrap_or_default(),
+            "as-told-or-trap" => told.unwrap_or_else(|| "trap".to_owned()),
+            _ => behaviour,
+        };
         misbehave::everywhere(&behaviour);
         let forward = |edits| Verdict::Forward(Forward { edits, pick: None, state: None });
         match behaviour.as_str() {

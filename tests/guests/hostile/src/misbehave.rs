@@ -2,13 +2,20 @@
 
 use crate::bindings::weft::filter::types::{Callout, Edit, Op, Reply, Verdict};
 use crate::bindings::weft::filter::{host, request};
+use std::cell::Cell;
 use std::hint::black_box;
+
+thread_local! {
+    /// A first call was late already.
+    static LATE: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Behaviours that know no phase; any other name does nothing here.
 pub(crate) fn everywhere(behaviour: &str) {
     match behaviour {
         "loop" => spin(u64::MAX),
         "slow" => spin(300_000),
+        "late" if !LATE.replace(true) => spin(10_000_000),
         "memory" => eat(),
         "recursion" => {
             black_box(dive(black_box(u64::MAX)));
