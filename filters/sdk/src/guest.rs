@@ -2,10 +2,14 @@
 //!
 //! Used by [`export!`](crate::export) alone.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 
+use crate::abi::Answer;
+use crate::arguments;
 use crate::bindings::request::weft::filter::types::Manifest;
 use crate::{Filter, Interest, Request, Response, ResponseVerdict, Verdict, config};
+
+pub use crate::abi::Value;
 
 /// A filter and what it declared.
 pub struct Instance<F> {
@@ -24,12 +28,20 @@ impl<F: Filter> Instance<F> {
 }
 
 /// The one instance of a component.
-pub struct Cell<F>(OnceCell<Instance<F>>);
+pub struct Cell<F> {
+    instance: OnceCell<Instance<F>>,
+    verdict: RefCell<Answer<Verdict>>,
+    response_verdict: RefCell<Answer<ResponseVerdict>>,
+}
 
 impl<F: Filter> Cell<F> {
     #[expect(clippy::new_without_default, reason = "only `export!` makes one, in a constant")]
     pub const fn new() -> Self {
-        Self(OnceCell::new())
+        Self {
+            instance: OnceCell::new(),
+            verdict: RefCell::new(Answer::new()),
+            response_verdict: RefCell::new(Answer::new()),
+        }
     }
 
     pub fn configure(&self, text: &str) -> Result<Manifest, String> {
@@ -37,25 +49,46 @@ impl<F: Filter> Cell<F> {
         std::panic::set_hook(Box::new(|panic| crate::log(crate::Level::Error, &panic.to_string())));
         let instance = Instance::configure(text)?;
         let manifest = instance.interest.manifest();
-        match self.0.set(instance) {
-            Ok(()) => Ok(manifest),
+        match self.instance.set(instance) {
+            Ok(()) => {
+                arguments::expect();
+                Ok(manifest)
+            }
             Err(_) => Err("an instance is configured once; make another".into()),
         }
     }
 
-    pub fn on_request(&self, attributes: &[Option<String>]) -> Verdict {
+    pub fn on_request(&self, values: &[Value<'_>]) -> *const usize {
+        arguments::take();
         let instance = self.configured();
-        instance.filter.on_request(&Request::new(&instance.interest, attributes))
+        let verdict = instance.filter.on_request(&Request::new(&instance.interest, values));
+        let answer = self.verdict.borrow_mut().hold(verdict);
+        arguments::expect();
+        answer
     }
 
-    pub fn on_response(&self, attributes: &[Option<String>], state: Option<&[u8]>) -> ResponseVerdict {
+    pub fn on_response(&self, values: &[Value<'_>], state: Option<&[u8]>) -> *const usize {
+        arguments::take();
         let instance = self.configured();
-        instance.filter.on_response(&Response::new(&instance.interest, attributes, state))
+        let verdict = instance.filter.on_response(&Response::new(&instance.interest, values, state));
+        let answer = self.response_verdict.borrow_mut().hold(verdict);
+        arguments::expect();
+        answer
     }
 
     fn configured(&self) -> &Instance<F> {
-        self.0.get().expect("the host calls configure before anything else")
+        self.instance.get().expect("the host calls configure before anything else")
     }
+}
+
+/// An argument as the ABI passes it, where it has `length` items.
+///
+/// # Safety
+/// The host has put them there for this call.
+#[allow(unsafe_code)]
+pub unsafe fn list<'a, T>(start: *const T, length: usize) -> &'a [T] {
+    // SAFETY: as the caller says; an empty list may start anywhere.
+    unsafe { std::slice::from_raw_parts(start, length) }
 }
 
 /// A text as the bytes of a custom section.

@@ -41,8 +41,11 @@
 //! # }
 //! ```
 
+mod abi;
 #[cfg(any(test, all(target_arch = "wasm32", feature = "runtime")))]
 mod allocator;
+#[cfg_attr(not(any(test, target_arch = "wasm32")), allow(dead_code, reason = "without a host nobody brings arguments"))]
+mod arguments;
 #[cfg(any(test, all(target_arch = "wasm32", feature = "runtime")))]
 mod compare;
 mod config;

@@ -19,13 +19,18 @@
 macro_rules! export {
     (filter: $filter:ty, world: filter $($sections:tt)*) => {
         $crate::export!(@component $filter, {
-            impl $crate::bindings::response::exports::weft::filter::response_phase::Guest for Component {
-                fn on_response(
-                    attributes: ::std::vec::Vec<::std::option::Option<::std::string::String>>,
-                    state: ::std::option::Option<::std::vec::Vec<u8>>,
-                ) -> $crate::ResponseVerdict {
-                    INSTANCE.with(|instance| instance.on_response(&attributes, state.as_deref()))
-                }
+            #[unsafe(export_name = "weft:filter/response-phase@0.1.0#on-response")]
+            unsafe extern "C" fn on_response(
+                values: *const $crate::guest::Value<'static>,
+                count: usize,
+                has_state: i32,
+                state: *const u8,
+                state_bytes: usize,
+            ) -> *const usize {
+                // SAFETY: the host passes both lists for this call.
+                let (values, state) =
+                    unsafe { ($crate::guest::list(values, count), $crate::guest::list(state, state_bytes)) };
+                INSTANCE.with(|instance| instance.on_response(values, (has_state != 0).then_some(state)))
             }
 
             $crate::bindings::response::export_world!(Component with_types_in $crate::bindings::response);
@@ -57,13 +62,17 @@ macro_rules! export {
                 }
             }
 
-            impl $crate::bindings::request::exports::weft::filter::request_phase::Guest for Component {
-                fn on_request(
-                    attributes: ::std::vec::Vec<::std::option::Option<::std::string::String>>,
-                    _body: ::std::option::Option<::std::vec::Vec<u8>>,
-                ) -> $crate::Verdict {
-                    INSTANCE.with(|instance| instance.on_request(&attributes))
-                }
+            #[unsafe(export_name = "weft:filter/request-phase@0.1.0#on-request")]
+            unsafe extern "C" fn on_request(
+                values: *const $crate::guest::Value<'static>,
+                count: usize,
+                _has_body: i32,
+                _body: *const u8,
+                _body_bytes: usize,
+            ) -> *const usize {
+                // SAFETY: the host passes the list for this call.
+                let values = unsafe { $crate::guest::list(values, count) };
+                INSTANCE.with(|instance| instance.on_request(values))
             }
 
             $crate::bindings::request::export_world!(Component with_types_in $crate::bindings::request);

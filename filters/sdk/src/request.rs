@@ -1,6 +1,7 @@
 //! A request as a filter sees it, and the verdict that sends it on changed.
 
 use crate::Verdict;
+use crate::abi::Value;
 use crate::bindings::request::weft::filter::types;
 use crate::host::lazy;
 use crate::interest::{Interest, Key, Named, Pick, RequestAttribute, RequestHeader, find};
@@ -10,18 +11,18 @@ use crate::interest::{Interest, Key, Named, Pick, RequestAttribute, RequestHeade
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
     interest: &'a Interest,
-    values: &'a [Option<String>],
+    values: &'a [Value<'a>],
 }
 
 impl<'a> Request<'a> {
     #[doc(hidden)]
-    pub fn new(interest: &'a Interest, values: &'a [Option<String>]) -> Self {
+    pub fn new(interest: &'a Interest, values: &'a [Value<'a>]) -> Self {
         Self { interest, values }
     }
 
     /// A declared attribute, by its slot or by its full name.
     pub fn attribute(&self, key: impl Key<RequestAttribute>) -> Option<&'a str> {
-        self.values.get(key.slot(&self.interest.request) as usize)?.as_deref()
+        self.values.get(key.slot(&self.interest.request) as usize)?.text()
     }
 
     /// A declared header; its values joined by ", " where it is repeated.
@@ -79,7 +80,7 @@ impl<'a> Request<'a> {
 
     fn prefixed(&self, prefix: &str, name: &str) -> Option<&'a str> {
         let slot = find(&self.interest.request, prefix, name, RequestAttribute::DECLARE);
-        self.values.get(slot as usize)?.as_deref()
+        self.values.get(slot as usize)?.text()
     }
 }
 

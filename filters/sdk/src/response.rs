@@ -1,6 +1,7 @@
 //! A response as a filter sees it, and the verdict that changes its headers.
 
 use crate::ResponseVerdict;
+use crate::abi::Value;
 use crate::bindings::request::weft::filter::types::{Edit, Op};
 use crate::interest::{Interest, Key, Named, ResponseAttribute, ResponseHeader, find};
 
@@ -8,19 +9,19 @@ use crate::interest::{Interest, Key, Named, ResponseAttribute, ResponseHeader, f
 #[derive(Debug, Clone, Copy)]
 pub struct Response<'a> {
     interest: &'a Interest,
-    values: &'a [Option<String>],
+    values: &'a [Value<'a>],
     state: Option<&'a [u8]>,
 }
 
 impl<'a> Response<'a> {
     #[doc(hidden)]
-    pub fn new(interest: &'a Interest, values: &'a [Option<String>], state: Option<&'a [u8]>) -> Self {
+    pub fn new(interest: &'a Interest, values: &'a [Value<'a>], state: Option<&'a [u8]>) -> Self {
         Self { interest, values, state }
     }
 
     /// A declared attribute, by its slot or by its full name.
     pub fn attribute(&self, key: impl Key<ResponseAttribute>) -> Option<&'a str> {
-        self.values.get(key.slot(&self.interest.response) as usize)?.as_deref()
+        self.values.get(key.slot(&self.interest.response) as usize)?.text()
     }
 
     /// A declared response header.
@@ -41,7 +42,7 @@ impl<'a> Response<'a> {
     /// An attribute of the request that this answers; declared as `req:NAME`.
     pub fn request(&self, name: &str) -> Option<&'a str> {
         let slot = find(&self.interest.response, "req:", name, ResponseAttribute::DECLARE);
-        self.values.get(slot as usize)?.as_deref()
+        self.values.get(slot as usize)?.text()
     }
 
     /// What [`Forward::state`](crate::Forward::state) left.

@@ -12,6 +12,7 @@ pub use host::{counted, logged, set_now_ms, set_random};
 pub use message::{TestRequest, TestResponse, get, request, response};
 pub use outcome::{Outcome, ResponseOutcome};
 
+use crate::abi::Value;
 use crate::guest::Instance;
 use crate::{ConfigError, Filter, Interest, Request, Response, config};
 
@@ -37,7 +38,8 @@ impl<F: Filter> Harness<F> {
     /// Asks about a request.
     pub fn request(&self, request: TestRequest) -> Outcome {
         let interest = &self.0.interest;
-        let values: Vec<_> = interest.request.iter().map(|name| request.attribute(name)).collect();
+        let texts: Vec<_> = interest.request.iter().map(|name| request.attribute(name)).collect();
+        let values: Vec<_> = texts.iter().map(|text| Value::of(text.as_deref())).collect();
         host::set_headers(request.headers.clone());
         let verdict = self.0.filter.on_request(&Request::new(interest, &values));
         Outcome::new(verdict, interest, request)
@@ -46,7 +48,8 @@ impl<F: Filter> Harness<F> {
     /// Asks about the response to a request that was forwarded.
     pub fn response(&self, asked: &Outcome, response: TestResponse) -> ResponseOutcome {
         let interest = &self.0.interest;
-        let values: Vec<_> = interest.response.iter().map(|name| response.attribute(name, asked.request())).collect();
+        let texts: Vec<_> = interest.response.iter().map(|name| response.attribute(name, asked.request())).collect();
+        let values: Vec<_> = texts.iter().map(|text| Value::of(text.as_deref())).collect();
         host::set_headers(response.headers.clone());
         let verdict = self.0.filter.on_response(&Response::new(interest, &values, asked.state()));
         ResponseOutcome::new(verdict, interest)
