@@ -18,10 +18,9 @@ const DEEDS: &[(&str, &str)] = &[
     ("status", "output"),
 ];
 
-/// `deadline`: short for the hostile, long for the clean one, since the host under test is an unoptimized build.
-fn filter(name: &str, image: &str, deadline: &str, config: &str) -> String {
+fn filter(name: &str, image: &str, config: &str) -> String {
     format!(
-        "apiVersion: weft.dev/v1alpha1\nkind: Filter\nmetadata: {{name: {name}}}\nspec:\n  image: oci-layout:../{image}:1\n  limits: {{memory: 2Mi, deadline: {deadline}}}\n  config: {config}\n---\n"
+        "apiVersion: weft.dev/v1alpha1\nkind: Filter\nmetadata: {{name: {name}}}\nspec:\n  image: oci-layout:../{image}:1\n  limits: {{memory: 2Mi}}\n  config: {config}\n---\n"
     )
 }
 
@@ -31,17 +30,12 @@ async fn hostile_filters_harm_nobody_else() {
     let mut yaml = vec![caller("client"), service("echo", "http"), workload("echo", "v1", "http", app.address)];
     let mut routes = String::new();
     for (deed, _) in DEEDS {
-        yaml.push(filter(&format!("hostile-{deed}"), "hostile", "2ms", &format!("{{request: {deed}}}")));
+        yaml.push(filter(&format!("hostile-{deed}"), "hostile", &format!("{{request: {deed}}}")));
         routes += &format!(
             "  - match: [{{uri: {{exact: /{deed}}}}}]\n    filters: [{{name: hostile-{deed}}}]\n    route: [{{destination: {{host: echo}}}}]\n"
         );
     }
-    yaml.push(filter(
-        "clean",
-        "headers",
-        "50ms",
-        "{request: {set: {x-clean: 'yes'}}, response: {set: {x-clean: 'yes'}}}",
-    ));
+    yaml.push(filter("clean", "headers", "{request: {set: {x-clean: 'yes'}}, response: {set: {x-clean: 'yes'}}}"));
     routes += "  - filters: [{name: clean}]\n    retries: {attempts: 0}\n    route: [{destination: {host: echo}}]";
     yaml.push(virtual_service("echo", &routes));
     let options = MeshOptions { sidecar: vec!["--workers".into(), "1".into()], ..Default::default() };

@@ -20,7 +20,6 @@ metadata: {name: canary}
 spec:
   image: oci-layout:../images:1
   refresh: 1s
-  limits: {deadline: 50ms} # an unoptimized host on a busy machine
   config: {stickyBy: {cookie: user}}
 ---
 ";

@@ -11,7 +11,6 @@ kind: Filter
 metadata: {name: headers}
 spec:
   image: oci-layout:../images:1
-  limits: {deadline: 50ms} # an unoptimized host on a busy machine
   config: {response: {set: {x-filtered: 'yes'}}}
 ---
 ";

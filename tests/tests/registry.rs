@@ -10,7 +10,7 @@ use weft_tests::{
 
 fn mesh_yaml(app: &App, registry: &Registry, tag: &str) -> String {
     let filter = format!(
-        "apiVersion: weft.dev/v1alpha1\nkind: Filter\nmetadata: {{name: headers}}\nspec:\n  image: oci://{}/filters/headers:{tag}\n  refresh: 1s\n  limits: {{deadline: 50ms}}\n  config: {{response: {{set: {{x-filtered: 'yes'}}}}}}\n---\n",
+        "apiVersion: weft.dev/v1alpha1\nkind: Filter\nmetadata: {{name: headers}}\nspec:\n  image: oci://{}/filters/headers:{tag}\n  refresh: 1s\n  config: {{response: {{set: {{x-filtered: 'yes'}}}}}}\n---\n",
         registry.address
     );
     let mesh = format!(
