@@ -1,9 +1,11 @@
 """What is measured: CPU time of a process over a load, whose every answer is checked."""
 
+import json
 import os
 import pathlib
 import re
 import subprocess
+import tempfile
 import urllib.request
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -47,30 +49,33 @@ def wrk(proxy, seconds, cpu, connections=32):
 
 
 def open_loop(proxy, rate, seconds, cpu, connections=32):
-    """A fixed rate by h2load on HTTP/1.1; answers requests made and the median latency in µs."""
-    uri = proxy.path if proxy.path.startswith("http") else f"http://{proxy.host}{proxy.path}"
-    base = f"http://127.0.0.1:{proxy.port}{'' if proxy.path.startswith('http') else proxy.path}"
-    command = ["taskset", "-c", cpu, "h2load", "--h1", f"-c{connections}", f"--rps={rate // connections}",
-               f"-D{seconds}", f"-HHost: {proxy.host}", base]
-    if proxy.path.startswith("http"):
-        # h2load writes origin-form only; the sidecar's listener takes it by Host.
-        command[-1] = f"http://127.0.0.1:{proxy.port}/app/x"
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    done = re.search(r"(\d+) total, \d+ started, (\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored", output)
-    if not done or int(done.group(4)) or int(done.group(5)):
-        raise SystemExit(f"{proxy.name} ({uri}) failed requests:\n{output}")
-    latency = re.search(r"time for request:\s+\S+\s+\S+\s+(\S+?)(us|ms|s)\s", output)
-    unit = {"us": 1, "ms": 1e3, "s": 1e6}[latency.group(2)]
-    return int(done.group(3)), float(latency.group(1)) * unit
+    """A fixed rate, whatever the answers take; answers requests made and latencies in µs. Judged by load.rs."""
+    output = subprocess.run(
+        ["taskset", "-c", cpu, os.environ["WEFT_LOAD"], str(proxy.port), proxy.path, proxy.host, str(rate), str(seconds),
+         str(connections)], capture_output=True, text=True)
+    if output.returncode:
+        raise SystemExit(f"{proxy.name}: {output.stderr}")
+    return json.loads(output.stdout)
 
 
 def per_request(pids, load):
-    """CPU µs (user, system) of these processes for each request that `load` makes."""
+    """CPU µs (user, system) of these processes for each request that `load` makes, and of each of them by itself."""
     before = [cpu_seconds(pid) for pid in pids]
     answer = load()
-    after = [cpu_seconds(pid) for pid in pids]
-    requests = answer[0] if isinstance(answer, tuple) else answer
-    user = sum(b[0] - a[0] for a, b in zip(before, after)) * 1e6 / requests
-    system = sum(b[1] - a[1] for a, b in zip(before, after)) * 1e6 / requests
-    return {"requests": requests, "user_us": user, "system_us": system, "cpu_us": user + system,
-            **({"p50_us": answer[1]} if isinstance(answer, tuple) else {})}
+    used = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(before, map(cpu_seconds, pids))]
+    answer = answer if isinstance(answer, dict) else {"requests": answer}
+    each = 1e6 / answer["requests"]
+    user, system = sum(u for u, _ in used) * each, sum(s for _, s in used) * each
+    last = {"callee_us": sum(used[-1]) * each} if len(pids) > 1 else {}
+    return {**answer, "user_us": user, "system_us": system, "cpu_us": user + system, **last}
+
+
+def instructions(run):
+    """User instructions per request by callgrind: two runs that differ in requests alone. `run(prefix, requests)`."""
+    counts = {}
+    for requests in (500, 2500):
+        with tempfile.NamedTemporaryFile(suffix=".callgrind") as out:
+            run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out.name}", "-q"], requests)
+            text = pathlib.Path(out.name).read_text()
+        counts[requests] = int(re.search(r"^(?:summary|totals): (\d+)", text, re.M).group(1))
+    return round((counts[2500] - counts[500]) / 2000)

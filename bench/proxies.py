@@ -1,4 +1,4 @@
-"""The proxies of a run: each started with a config that does the same work, each giving address, pid and request form."""
+"""The processes of a run: the upstream, Weft's control plane and sidecars; `peers.py` has the others."""
 
 import json
 import os
@@ -45,10 +45,12 @@ class Proxy:
     def __init__(self, name, process, port, path="/app/x", host="app:8080", admin=None):
         self.name, self.process, self.port = name, process, port
         self.path, self.host, self.admin = path, host, admin
+        self.measured = process.pid
 
     @property
     def pid(self):
-        return self.process.pid
+        """Whose CPU time and memory count."""
+        return self.measured
 
     def stop(self):
         self.process.terminate()
@@ -73,36 +75,17 @@ class Bench:
         self.started.append(process)
         return process
 
-    def config(self, name, **values):
+    def config(self, name, to=None, **values):
         text = (HERE / name).read_text()
         for key, value in {"DIR": self.folder, "UPSTREAM": self.upstream, "BODY": BODY, **values}.items():
             text = text.replace(f"@{key}@", str(value))
-        path = self.folder / f"{pathlib.Path(name).parent.name}-{pathlib.Path(name).name}"
+        path = self.folder / (to or f"{pathlib.Path(name).parent.name}-{pathlib.Path(name).name}")
         path.write_text(text)
         return path
 
     def start_upstream(self):
         self.spawn(["nginx", "-e", "stderr", "-c", self.config("peers/nginx.conf")], self.cpu_load, "nginx.log")
         until("nginx listens", lambda: listening(self.upstream))
-
-    def haproxy(self):
-        port = free_port()
-        routes = "\n".join(f"    use_backend none if {{ path_beg /r{n} }}" for n in range(ROUTES))
-        config = self.config("peers/haproxy.cfg", LISTEN=port, ROUTES=routes)
-        process = self.spawn(["haproxy", "-db", "-f", config], self.cpu_proxy, "haproxy-access.log")
-        until("haproxy listens", lambda: listening(port))
-        return Proxy("haproxy", process, port)
-
-    def envoy(self):
-        port = free_port()
-        routes = "\n".join(
-            f"              - {{match: {{prefix: /r{n}}}, direct_response: {{status: 404}}}}" for n in range(ROUTES)
-        )
-        config = self.config("peers/envoy.yaml", LISTEN=port, ROUTES=routes)
-        command = [os.environ["WEFT_ENVOY"], "-c", config, "--concurrency", "1", "--use-dynamic-base-id", "-l", "error"]
-        process = self.spawn(command, self.cpu_proxy, "envoy.log")
-        until("envoy listens", lambda: listening(port))
-        return Proxy("envoy", process, port)
 
     def weft_config(self, folder, filters="", more=""):
         routes = "\n".join(
@@ -125,7 +108,7 @@ class Bench:
         until("the control plane is up", lambda: ports.exists() and json.loads(ports.read_text()))
         return json.loads(ports.read_text())["stream"], state
 
-    def sidecar(self, workload, account, controlplane, workers=1, cpu=None, prefix=(), log=True):
+    def sidecar(self, workload, account, controlplane, workers=1, cpu=None, prefix=(), more=()):
         stream, state = controlplane
         token = subprocess.run(
             [os.environ["WEFT"], "token", "create", "--for", f"default/{account}", "--state", state],
@@ -133,11 +116,11 @@ class Bench:
         ).stdout.strip()
         own = self.folder / f"{workload}-{free_port()}"
         own.mkdir()
-        access_log = ["--access-log", own / "access.log"] if log else []
         command = [
             *prefix, os.environ["WEFT_PROXY"], "--workload", f"default/{workload}", "--controlplane", stream,
             "--state", own / "state", "--ports-file", own / "ports", "--workers", workers,
-            "--inbound", "127.0.0.1:0", "--outbound", "127.0.0.1:0", "--admin", "127.0.0.1:0", *access_log,
+            "--inbound", "127.0.0.1:0", "--outbound", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+            "--access-log", own / "access.log", *more,
         ]
         process = self.spawn(command, cpu or self.cpu_proxy, f"{own.name}.log", env={"WEFT_TOKEN": token})
         until(f"sidecar {workload} is up", lambda: (own / "ports").exists() and json.loads((own / "ports").read_text()), 120)
