@@ -38,16 +38,18 @@ pub fn was_forbidden(event: &Value) -> bool {
     event["annotations"]["authorization.k8s.io/decision"] == "forbid"
 }
 
-/// What a request asked; none for URLs that name no resource.
-pub fn asked(event: &Value) -> Option<Access> {
+/// What a request asked; nothing for URLs that name no resource. An apply that made its object took a right more.
+pub fn asked(event: &Value) -> Vec<Access> {
     let object = &event["objectRef"];
-    let resource = object["resource"].as_str()?;
+    let (Some(verb), Some(resource)) = (event["verb"].as_str(), object["resource"].as_str()) else { return Vec::new() };
     let subresource = object["subresource"].as_str().map(|name| format!("/{name}")).unwrap_or_default();
-    Some(Access {
-        verb: event["verb"].as_str()?.to_owned(),
+    let made = (verb == "patch" && event["responseStatus"]["code"] == 201).then_some("create");
+    let access = |verb: &str| Access {
+        verb: verb.to_owned(),
         group: object["apiGroup"].as_str().unwrap_or_default().to_owned(),
         resource: format!("{resource}{subresource}"),
-    })
+    };
+    [Some(verb), made].into_iter().flatten().map(access).collect()
 }
 
 /// Every verb on every resource that a binding gives to an account of Weft's.
