@@ -1,6 +1,6 @@
 //! What a mesh must not lose: open-loop load through each disturbance and past it, from a pod with and one without a
 //! sidecar, over HTTP/1.1 keepalive, new connections and gRPC streams. Nothing is retried, and nothing may fail.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::time::{Duration, Instant};
 use weft_cluster_tests::{Caller, Filters, Load, Namespace, install, kubectl, kubectl_with};
