@@ -22,8 +22,8 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    pub fn after(limit: Duration, alarm: &Rc<Alarm>) -> Self {
-        Self { at: Instant::now() + limit, limit, alarm: Rc::clone(alarm), sleep: None }
+    pub fn of(began: std::time::Instant, limit: Duration, alarm: &Rc<Alarm>) -> Self {
+        Self { at: Instant::from_std(began) + limit, limit, alarm: Rc::clone(alarm), sleep: None }
     }
 
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -77,12 +77,12 @@ mod tests {
         let millis = Duration::from_millis;
         for (earlier, waits, later) in [(30, 1, 60), (9_000, 1, 60), (30, 80, 60), (9_000, 0, 0)] {
             let alarm = Rc::<Alarm>::default();
-            let mut first = Some(Deadline::after(millis(earlier), &alarm));
+            let mut first = Some(Deadline::of(std::time::Instant::now(), millis(earlier), &alarm));
             assert_eq!(within(&mut first, pin!(tokio::time::sleep(millis(10)))).await, Some(()));
             drop(first);
             tokio::time::sleep(millis(waits)).await;
             let began = Instant::now();
-            let mut second = Some(Deadline::after(millis(later), &alarm));
+            let mut second = Some(Deadline::of(began.into_std(), millis(later), &alarm));
             assert_eq!(within(&mut second, pin!(std::future::pending::<()>())).await, None);
             let took = began.elapsed();
             assert!(took >= millis(later) && took < millis(5_000), "{earlier}, {waits}, {later}: {took:?}");

@@ -59,9 +59,9 @@ pub fn refused_unread(connection: Rc<Connection>, refusal: &Refusal) {
 
 async fn forward(exchange: &mut Exchange, asked: &mut Asked) -> Result<Box<Answered>, Refusal> {
     let upgrade = if asked.upgrade.is_some() { HopByHop::KeepUpgrade } else { HopByHop::Strip };
-    let Asked { head, glance, .. } = asked;
-    strip_hop_by_hop(&mut head.headers, &glance.hop_by_hop, upgrade);
-    forwarded::stamp(&mut head.headers, glance, &exchange.connection, head.scheme);
+    let Asked { head, marks, .. } = asked;
+    strip_hop_by_hop(&mut head.headers, &marks.hop_by_hop, upgrade);
+    forwarded::stamp(&mut head.headers, *marks, &exchange.connection, head.scheme);
     match exchange.connection.side {
         Side::Outbound => outbound(exchange, asked).await,
         Side::Inbound => inbound(exchange, asked).await,
@@ -84,7 +84,9 @@ async fn inbound(exchange: &mut Exchange, asked: &mut Asked) -> Result<Box<Answe
             upstream(exchange, asked, To { backend, timeout: None, retry: None, attempts: Attempts::Untold }).await?
         }
     };
-    backwards(exchange, &mut workload, &mut answered).await?;
+    if workload.awaits_response() {
+        backwards(exchange, &mut workload, &mut answered).await?;
+    }
     Ok(answered)
 }
 
@@ -111,7 +113,9 @@ async fn outbound(exchange: &mut Exchange, asked: &mut Asked) -> Result<Box<Answ
             Action::Forward(forward) => destination(exchange, asked, chosen, forward, chain.pick()).await?,
         },
     };
-    backwards(exchange, &mut chain, &mut answered).await?;
+    if chain.awaits_response() {
+        backwards(exchange, &mut chain, &mut answered).await?;
+    }
     Ok(answered)
 }
 
@@ -155,7 +159,9 @@ async fn destination(
             answered
         }
     };
-    backwards(exchange, &mut chain, &mut answered).await?;
+    if chain.awaits_response() {
+        backwards(exchange, &mut chain, &mut answered).await?;
+    }
     Ok(answered)
 }
 

@@ -1,15 +1,14 @@
 //! The lean sidecar: `weft sidecar` without everything that a data plane does not need.
 
+mod allocator;
+
 use clap::Parser;
-use mimalloc::MiMalloc;
 use std::process::ExitCode;
 use weft_proxy::admin::LogLevel;
 use weft_proxy::args::{STATUS_PORT, SidecarArgs};
 
-/// A request makes a dozen allocations, some of them of 8 KiB: a tenth of what it costs on glibc's allocator, whose
-/// caches hold few of each size and none so large; musl's takes a lock for each.
 #[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 /// Weft's sidecar.
 #[derive(Parser)]
@@ -54,6 +53,7 @@ fn run(sidecar: SidecarArgs) -> ExitCode {
         .and_then(|log| {
             let mut options = sidecar.options()?;
             options.log = Some(log);
+            options.serve.settings.relief = allocator::give_back;
             weft_proxy::run(options)
         });
     outcome.unwrap_or_else(|error| {

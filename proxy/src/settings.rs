@@ -26,6 +26,9 @@ pub struct Settings {
     pub drain: Duration,
     /// Whether responses name the filters that they met (`x-weft-filters`).
     pub filter_trace: FilterTrace,
+    /// Gives memory that is free back to the system, on the thread that calls: a worker, when most of its connections
+    /// have gone. The binary that chooses the allocator sets it.
+    pub relief: fn(),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +50,7 @@ impl Default for Settings {
             discovery_timeout: Duration::from_secs(1),
             drain: Duration::from_secs(45),
             filter_trace: FilterTrace::Omit,
+            relief: || {},
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::settings::Settings;
 use crate::telemetry::{Shard, Telemetry};
 use crate::tls::IdentityCell;
 use crate::upstream::Upstreams;
+use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -48,6 +49,8 @@ pub struct Worker {
     pub random: RequestIds,
     pub upstreams: Upstreams,
     pub tick: Arc<Tick>,
+    /// Since the last relief, both directions together.
+    connections_most: Cell<usize>,
     inbound: Rc<Connections>,
     outbound: Rc<Connections>,
     app_side: Vec<SocketAddr>,
@@ -91,6 +94,7 @@ impl Worker {
             runner: Runner::new(&shared.engine, index),
             random: RequestIds::seeded(),
             upstreams: Upstreams::default(),
+            connections_most: Cell::new(0),
             inbound: connections(),
             outbound: connections(),
             app_side: shared.app_side.clone(),
@@ -131,6 +135,18 @@ impl Worker {
         self.outbound.sweep(&self.settings.silence);
         self.upstreams.sweep(self.tick.seconds());
         self.shard.gauges.upstream_idle.set(self.upstreams.idle_connections() as u64);
+        self.relieve();
+    }
+
+    /// Once after each time that most connections have gone.
+    fn relieve(&self) {
+        let open = self.inbound.len() + self.outbound.len() + self.shard.gauges.upstream_connections.value() as usize;
+        let most = self.connections_most.get().max(open);
+        self.connections_most.set(most);
+        if most >= RELIEF_MIN && open <= most / 4 {
+            self.connections_most.set(open);
+            (self.settings.relief)();
+        }
     }
 }
 
@@ -222,5 +238,7 @@ async fn closing(door: Door, mut phase: watch::Receiver<Phase>) {
     let _ = phase.wait_for(|phase| *phase >= until).await;
 }
 
+/// Connections whose end is worth giving memory back.
+const RELIEF_MIN: usize = 16;
 const TICK: Duration = Duration::from_secs(1);
 const DRAIN_TICK: Duration = Duration::from_millis(50);

@@ -5,7 +5,7 @@
 use crate::body::Source;
 use crate::connection::Connection;
 use crate::grpc;
-use crate::headers::{Glance, Head, InvalidHead};
+use crate::headers::{Glance, Head, InvalidHead, Marks};
 use crate::record::{Kind, Record, RequestFacts};
 use crate::refusal::Refusal;
 use http::uri::PathAndQuery;
@@ -18,7 +18,7 @@ use std::time::{Instant, SystemTime};
 /// A request taken apart. Borrowed from step to step: it is large, and each step by value would hold it once more.
 pub struct Asked {
     pub head: Head,
-    pub glance: Glance,
+    pub marks: Marks,
     /// `None` once it is on its way.
     pub body: Option<Incoming>,
     pub version: Version,
@@ -60,7 +60,7 @@ impl Exchange {
                 let upgrade = if extensions.is_empty() { None } else { extensions.remove::<OnUpgrade>() };
                 let request_id = glance.request_id(&mut head.headers, || connection.worker.random.request_id());
                 let facts = facts(&head, version, request_id, &mut glance);
-                (Ok(Asked { head, glance, body: Some(body), version, upgrade }), facts)
+                (Ok(Asked { head, marks: glance.marks, body: Some(body), version, upgrade }), facts)
             }
             Err(invalid) => (Err(bad_request(&invalid)), unknown_facts(method, version, HeaderValue::from_static(""))),
         };
@@ -70,7 +70,9 @@ impl Exchange {
     pub fn open(connection: Rc<Connection>, facts: RequestFacts) -> Self {
         let plan = connection.worker.plans.pin();
         let seen = (Rc::clone(&connection.peer), facts);
-        let record = Box::new(Record::new(connection.side, SystemTime::now(), Instant::now(), plan, seen));
+        // Into its place at once: it is large.
+        let record = Box::new_uninit();
+        let record = Box::write(record, Record::new(connection.side, SystemTime::now(), Instant::now(), plan, seen));
         connection.entry.activity.exchange_begins();
         connection.worker.shard.gauges.exchanges.up();
         Self { connection, record, source: None, state: State::Open }
@@ -137,8 +139,8 @@ fn facts(head: &Head, version: Version, request_id: HeaderValue, glance: &mut Gl
         path: head.path.clone(),
         authority: head.authority.to_header(),
         request_id: Some(request_id),
-        user_agent: glance.user_agent.take(),
-        forwarded_for: glance.forwarded_for.take(),
+        user_agent: glance.named.user_agent.take(),
+        forwarded_for: glance.named.forwarded_for.take(),
     }
 }
 

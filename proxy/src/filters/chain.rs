@@ -57,6 +57,11 @@ impl Chain {
         ready.policy.manifest().upstreams.get(pick.index as usize).map(String::as_str)
     }
 
+    /// Whether a filter wants to see the response.
+    pub fn awaits_response(&self) -> bool {
+        !self.passed.is_empty()
+    }
+
     pub async fn request(&mut self, runner: &Runner, head: &mut Head, record: &mut Record) -> Result<Flow, Refusal> {
         let Some(filters) = self.filters.0.clone() else { return Ok(Flow::Continue) };
         for filter in filters.iter() {

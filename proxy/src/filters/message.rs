@@ -4,7 +4,7 @@
 
 use crate::headers::Head;
 use crate::record::Record;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header};
 use std::borrow::Cow;
 use weft_filter_host::{Attribute, Message};
 
@@ -32,6 +32,7 @@ impl Message for RequestView<'_> {
     fn attribute(&self, attribute: &Attribute) -> Option<Cow<'_, [u8]>> {
         let head = self.head;
         match attribute {
+            Attribute::Header(name) if name == "host" => None,
             Attribute::Header(name) => joined(&head.headers, name),
             Attribute::Method => text(head.method.as_str()),
             Attribute::Scheme => text(head.scheme.as_str()),
@@ -47,6 +48,9 @@ impl Message for RequestView<'_> {
     }
 
     fn header_values(&self, name: &str) -> Vec<Vec<u8>> {
+        if name == "host" {
+            return Vec::new();
+        }
         values(&self.head.headers, name)
     }
 
@@ -113,8 +117,9 @@ fn values(headers: &HeaderMap, name: &str) -> Vec<Vec<u8>> {
     headers.get_all(name).iter().map(|value| value.as_bytes().to_vec()).collect()
 }
 
+/// Without `host`, which is the authority.
 fn names(headers: &HeaderMap) -> Vec<String> {
-    headers.keys().map(|name| name.as_str().to_owned()).collect()
+    headers.keys().filter(|name| **name != header::HOST).map(|name| name.as_str().to_owned()).collect()
 }
 
 /// The first value of a parameter, decoded; `+` is a space, as forms write it.
@@ -135,7 +140,7 @@ fn form_decoded(text: &str) -> Cow<'_, [u8]> {
 
 /// RFC 6265: pairs apart by `;`, a value may stand in quotes.
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<Cow<'a, [u8]>> {
-    let pairs = headers.get_all(http::header::COOKIE).iter().flat_map(|v| v.as_bytes().split(|b| *b == b';'));
+    let pairs = headers.get_all(header::COOKIE).iter().flat_map(|v| v.as_bytes().split(|b| *b == b';'));
     pairs.map(<[u8]>::trim_ascii).find_map(|pair| {
         let equals = pair.iter().position(|b| *b == b'=')?;
         let value = pair[equals + 1..].trim_ascii();

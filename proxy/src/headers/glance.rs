@@ -10,9 +10,20 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 #[derive(Debug, Default)]
 pub struct Glance {
     pub hosts: usize,
+    pub named: Named,
+    pub marks: Marks,
+}
+
+#[derive(Debug, Default)]
+pub struct Named {
+    pub host: Option<HeaderValue>,
     request_id: Option<HeaderValue>,
     pub user_agent: Option<HeaderValue>,
     pub forwarded_for: Option<HeaderValue>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Marks {
     pub forwarded_proto: Presence,
     pub forwarded_client_cert: Presence,
     pub hop_by_hop: Found,
@@ -37,7 +48,7 @@ impl Glance {
 
     /// The request's id, or a new one that the request has from now on.
     pub fn request_id(&mut self, headers: &mut HeaderMap, make: impl FnOnce() -> HeaderValue) -> HeaderValue {
-        let kept = self.request_id.take();
+        let kept = self.named.request_id.take();
         kept.unwrap_or_else(|| {
             let made = make();
             headers.insert(REQUEST_ID, made.clone());
@@ -51,13 +62,16 @@ impl Glance {
         };
         // Lengths first: most names differ in them.
         match name.as_str().len() {
-            4 if *name == header::HOST => self.hosts += 1,
-            10 if *name == header::USER_AGENT => first(&mut self.user_agent),
-            12 if *name == REQUEST_ID => first(&mut self.request_id),
-            15 if *name == FORWARDED_FOR => first(&mut self.forwarded_for),
-            17 if *name == FORWARDED_PROTO => self.forwarded_proto = Presence::Seen,
-            23 if *name == FORWARDED_CLIENT_CERT => self.forwarded_client_cert = Presence::Seen,
-            _ => self.hop_by_hop.note(name),
+            4 if *name == header::HOST => {
+                self.hosts += 1;
+                first(&mut self.named.host);
+            }
+            10 if *name == header::USER_AGENT => first(&mut self.named.user_agent),
+            12 if *name == REQUEST_ID => first(&mut self.named.request_id),
+            15 if *name == FORWARDED_FOR => first(&mut self.named.forwarded_for),
+            17 if *name == FORWARDED_PROTO => self.marks.forwarded_proto = Presence::Seen,
+            23 if *name == FORWARDED_CLIENT_CERT => self.marks.forwarded_client_cert = Presence::Seen,
+            _ => self.marks.hop_by_hop.note(name),
         }
     }
 }
@@ -92,13 +106,16 @@ mod tests {
             headers.append(name.clone(), value("first"));
             headers.append(name, value("second"));
         }
-        let glance = Glance::at(&headers);
-        assert_eq!(glance.hosts, 2);
-        for (found, name) in
-            [(glance.user_agent, "user-agent"), (glance.request_id, "id"), (glance.forwarded_for, "forwarded-for")]
-        {
+        let Glance { hosts, named, marks } = Glance::at(&headers);
+        assert_eq!(hosts, 2);
+        for (found, name) in [
+            (named.host, "host"),
+            (named.user_agent, "user-agent"),
+            (named.request_id, "request-id"),
+            (named.forwarded_for, "forwarded-for"),
+        ] {
             assert_eq!(found, Some(value("first")), "{name}");
         }
-        assert_eq!([glance.forwarded_proto, glance.forwarded_client_cert], [Presence::Seen; 2]);
+        assert_eq!([marks.forwarded_proto, marks.forwarded_client_cert], [Presence::Seen; 2]);
     }
 }

@@ -7,7 +7,8 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Uri, header, request, uri};
 use std::borrow::Cow;
 
-/// A request's head: the target in parts, the headers without `host`.
+/// A request's head: the target in parts. `host` is in the headers only as it came, where it says what `authority` says;
+/// nobody asks for it there.
 #[derive(Clone, Debug)]
 pub struct Head {
     pub method: Method,
@@ -45,6 +46,8 @@ pub struct Authority(Form);
 
 #[derive(Clone, Debug)]
 enum Form {
+    /// As it came in the `host` header, which is among the headers still.
+    Received(HeaderValue),
     Header(HeaderValue),
     Uri(uri::Authority),
 }
@@ -69,14 +72,21 @@ impl Authority {
         Ok(Self(Form::Header(value)))
     }
 
+    fn received(host: HeaderValue) -> Result<Self, InvalidHead> {
+        match Self::from_header(host)?.0 {
+            Form::Header(host) => Ok(Self(Form::Received(host))),
+            other => Ok(Self(other)),
+        }
+    }
+
     pub fn from_uri(authority: uri::Authority) -> Self {
         Self(Form::Uri(authority))
     }
 
     pub fn as_str(&self) -> &str {
         match &self.0 {
-            // Both constructors let nothing but visible ASCII in.
-            Form::Header(value) => value.to_str().unwrap_or_default(),
+            // All constructors let nothing but visible ASCII in.
+            Form::Received(value) | Form::Header(value) => value.to_str().unwrap_or_default(),
             Form::Uri(authority) => authority.as_str(),
         }
     }
@@ -92,7 +102,7 @@ impl Authority {
 
     pub fn to_header(&self) -> HeaderValue {
         match &self.0 {
-            Form::Header(value) => value.clone(),
+            Form::Received(value) | Form::Header(value) => value.clone(),
             Form::Uri(authority) => {
                 HeaderValue::from_str(authority.as_str()).unwrap_or_else(|_| HeaderValue::from_static(""))
             }
@@ -101,7 +111,9 @@ impl Authority {
 
     fn to_uri(&self) -> Result<uri::Authority, InvalidHead> {
         match &self.0 {
-            Form::Header(value) => uri::Authority::try_from(value.as_bytes()).map_err(|_| InvalidHead::BadHost),
+            Form::Received(value) | Form::Header(value) => {
+                uri::Authority::try_from(value.as_bytes()).map_err(|_| InvalidHead::BadHost)
+            }
             Form::Uri(authority) => Ok(authority.clone()),
         }
     }
@@ -142,18 +154,21 @@ impl Head {
     ) -> Result<(Self, http::Extensions), InvalidHead> {
         let mut headers = parts.headers;
         let target = parts.uri.into_parts();
-        let host = match glance.hosts {
-            0 => None,
-            1 => headers.remove(header::HOST),
-            _ => return Err(InvalidHead::SeveralHosts),
-        };
-        let authority = match (target.authority, host) {
-            // As valid as the target's, and ready to be sent.
+        if glance.hosts > 1 {
+            return Err(InvalidHead::SeveralHosts);
+        }
+        let authority = match (target.authority, &glance.named.host) {
+            // As valid as the target's.
             (Some(authority), Some(host)) if authority.as_str().as_bytes() == host.as_bytes() => {
-                Authority(Form::Header(host))
+                Authority(Form::Received(host.clone()))
             }
-            (Some(authority), _) => Authority::from_uri(authority),
-            (None, Some(host)) => Authority::from_header(host)?,
+            (Some(authority), host) => {
+                if host.is_some() {
+                    headers.remove(header::HOST);
+                }
+                Authority::from_uri(authority)
+            }
+            (None, Some(host)) => Authority::received(host.clone())?,
             (None, None) => return Err(InvalidHead::NoHost),
         };
         let scheme = match target.scheme {
@@ -173,7 +188,9 @@ impl Head {
     /// For an HTTP/1 upstream: origin form and a `host` header. The headers move.
     pub fn take_http1(&mut self) -> (Method, Uri, HeaderMap) {
         let mut headers = std::mem::take(&mut self.headers);
-        headers.insert(header::HOST, self.authority.to_header());
+        if !matches!(self.authority.0, Form::Received(_)) {
+            headers.insert(header::HOST, self.authority.to_header());
+        }
         (self.method.clone(), Uri::from(self.path.clone()), headers)
     }
 
@@ -188,7 +205,9 @@ impl Head {
         parts.authority = Some(self.authority.to_uri()?);
         parts.path_and_query = Some(self.path.clone());
         let uri = Uri::from_parts(parts).map_err(|_| InvalidHead::NoPath)?;
-        Ok((self.method.clone(), uri, std::mem::take(&mut self.headers)))
+        let mut headers = std::mem::take(&mut self.headers);
+        headers.remove(header::HOST);
+        Ok((self.method.clone(), uri, headers))
     }
 }
 

@@ -48,7 +48,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap, found: &Found, upgrade: HopByHo
 }
 
 /// Which of them a message has.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Found {
     connection: bool,
     te: bool,

@@ -11,7 +11,7 @@ mod request_id;
 mod rewrite;
 
 pub use answer::{Direct, InvalidStatus, Redirect};
-pub use glance::{FORWARDED_CLIENT_CERT, FORWARDED_FOR, FORWARDED_PROTO, Glance, Presence};
+pub use glance::{FORWARDED_CLIENT_CERT, FORWARDED_FOR, FORWARDED_PROTO, Glance, Marks, Presence};
 pub use head::{Authority, Head, InvalidHead, Scheme, normal_host, split_port};
 pub use hop::{Found, HopByHop, strip_hop_by_hop};
 pub use ops::{HeaderOps, InvalidOps, Side, apply_request, apply_response};

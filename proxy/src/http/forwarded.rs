@@ -5,7 +5,7 @@
 //! and the inbound side appends what it verified.
 
 use crate::connection::Connection;
-use crate::headers::{FORWARDED_CLIENT_CERT, FORWARDED_FOR, FORWARDED_PROTO, Glance, Presence, Scheme};
+use crate::headers::{FORWARDED_CLIENT_CERT, FORWARDED_FOR, FORWARDED_PROTO, Marks, Presence, Scheme};
 use crate::origin::Origin;
 use crate::record::Side;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -13,9 +13,9 @@ use std::fmt::Write;
 use weft_snapshot::SpiffeId;
 
 /// What the next hop is told of this one.
-pub fn stamp(headers: &mut HeaderMap, glance: &Glance, connection: &Connection, scheme: Scheme) {
+pub fn stamp(headers: &mut HeaderMap, marks: Marks, connection: &Connection, scheme: Scheme) {
     let scheme = HeaderValue::from_static(scheme.as_str());
-    match glance.forwarded_proto {
+    match marks.forwarded_proto {
         Presence::Absent => drop(headers.insert(FORWARDED_PROTO, scheme)),
         Presence::Seen => {
             headers.entry(FORWARDED_PROTO).or_insert(scheme);
@@ -23,7 +23,7 @@ pub fn stamp(headers: &mut HeaderMap, glance: &Glance, connection: &Connection, 
     }
     match (connection.side, &connection.certificate_note) {
         (Side::Inbound, Some(note)) => append(headers, FORWARDED_CLIENT_CERT, note.as_bytes()),
-        (Side::Inbound, None) | (Side::Outbound, _) if glance.forwarded_client_cert == Presence::Seen => {
+        (Side::Inbound, None) | (Side::Outbound, _) if marks.forwarded_client_cert == Presence::Seen => {
             headers.remove(FORWARDED_CLIENT_CERT);
         }
         (Side::Inbound, None) | (Side::Outbound, _) => {}

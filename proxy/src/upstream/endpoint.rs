@@ -18,6 +18,7 @@ use weft_snapshot::{PeerTls, SpiffeId};
 pub struct Endpoint {
     pub place: Arc<plan::Endpoint>,
     in_flight: Cell<u32>,
+    needed: Needed,
     /// HTTP/1 connections without a request, the last used one last.
     pub(super) idle: RefCell<Vec<Idle>>,
     /// HTTP/2 connections.
@@ -27,6 +28,38 @@ pub struct Endpoint {
     pub(super) waiting: RefCell<Vec<Waker>>,
     pub(super) resolved: RefCell<Option<Resolved>>,
     client_configs: RefCell<ClientConfigs>,
+}
+
+/// The most requests at once, in this stretch of time and in the one before.
+#[derive(Debug, Default)]
+struct Needed {
+    stretch: Cell<u32>,
+    now: Cell<u32>,
+    before: Cell<u32>,
+}
+
+impl Needed {
+    fn note(&self, in_flight: u32) {
+        self.now.set(self.now.get().max(in_flight));
+    }
+
+    /// `tick` in seconds.
+    fn at(&self, tick: u32, in_flight: u32) -> u32 {
+        let stretch = tick / STRETCH_SECONDS;
+        let passed = stretch.saturating_sub(self.stretch.replace(stretch));
+        if passed > 0 {
+            let last = self.now.replace(in_flight);
+            self.before.set(if passed == 1 { last } else { in_flight });
+        }
+        self.now.get().max(self.before.get())
+    }
+}
+
+/// Idle connections to close now: half of those beyond what was needed lately, so that what a burst left behind is gone
+/// within seconds, buffers and all, and the usual load finds its connections.
+fn surplus(idle: usize, in_flight: u32, needed: u32) -> usize {
+    let wanted = needed.saturating_sub(in_flight).max(IDLE_KEPT);
+    idle.saturating_sub(wanted as usize).div_ceil(2)
 }
 
 /// Made from one identity; another identity means other ones.
@@ -44,6 +77,7 @@ impl Endpoint {
         Rc::new(Self {
             place,
             in_flight: Cell::new(0),
+            needed: Needed::default(),
             idle: RefCell::default(),
             shared: RefCell::default(),
             opening: Cell::new(false),
@@ -59,6 +93,7 @@ impl Endpoint {
 
     pub fn enter(self: &Rc<Self>) -> InFlight {
         self.in_flight.set(self.in_flight.get() + 1);
+        self.needed.note(self.in_flight.get());
         InFlight(Rc::clone(self))
     }
 
@@ -84,8 +119,11 @@ impl Endpoint {
         }
     }
 
-    /// Closes what has been idle for longer than `max`; `now` in ticks.
+    /// Closes what has been idle for longer than `max`, or is more than was needed lately; `now` in ticks.
     pub(super) fn sweep(&self, now: u32, max: Option<Duration>) {
+        let needed = self.needed.at(now, self.load());
+        let surplus = surplus(self.idle.borrow().len(), self.load(), needed);
+        self.idle.borrow_mut().drain(..surplus);
         let Some(max) = max else { return };
         let stale = |since: u32| u64::from(now.saturating_sub(since)) >= max.as_secs().max(1);
         let mut idle = self.idle.borrow_mut();
@@ -114,5 +152,32 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.in_flight.set(self.0.in_flight.get().saturating_sub(1));
+    }
+}
+
+const STRETCH_SECONDS: u32 = 10;
+/// Idle connections that stay however little was needed, until they are idle for too long.
+const IDLE_KEPT: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_needed_counts_for_one_stretch_more() {
+        let needed = Needed::default();
+        needed.note(50);
+        let rows = [(9, 3, 50), (10, 3, 50), (19, 3, 50), (20, 3, 3), (45, 1, 1)];
+        for (tick, in_flight, want) in rows {
+            assert_eq!(needed.at(tick, in_flight), want, "at {tick}");
+        }
+    }
+
+    #[test]
+    fn half_of_what_is_too_much_goes() {
+        let rows = [(0, 0, 0, 0), (50, 0, 50, 0), (50, 0, 0, 23), (5, 0, 0, 1), (4, 0, 0, 0), (40, 10, 30, 10)];
+        for (idle, in_flight, needed, want) in rows {
+            assert_eq!(surplus(idle, in_flight, needed), want, "{idle} idle, {in_flight} of {needed} in flight");
+        }
     }
 }

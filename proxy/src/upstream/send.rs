@@ -69,16 +69,29 @@ pub async fn send(
     body: Option<Rc<Source>>,
     record: &mut Record,
 ) -> Result<Answer, Refusal> {
-    let mut deadline = call.timeout.map(|limit| Deadline::after(limit, call.alarm));
+    let began = Instant::now();
+    let mut deadline = call.timeout.map(|limit| Deadline::of(began, limit, call.alarm));
     let limit = call.timeout.unwrap_or_default();
-    let name = &call.backend.name;
-    let mut tries = Tries::new(worker, &call, head, body, record)?;
+    let backend = call.backend;
+    let (idempotent, keep) = (head.method.is_idempotent(), call.keep(record.request.kind));
+    let retriable = retriable_headers(call.retry, &mut head.headers);
+    let (kept, met, got) = (None, Vec::new(), None);
+    let next = Some(first_request(call.protocol, head)?);
+    let mut tries =
+        Tries { worker, call: &call, record, body, began, next, kept, keep, met, retriable, idempotent, got };
     let sent = within(&mut deadline, pin!(tries.run())).await;
-    let (response, lease) = sent.ok_or_else(|| Refusal::Timeout { backend: name.to_string(), limit })??;
-    Ok(Answer { response, lease, deadline })
+    let room = sent.ok_or_else(|| Refusal::Timeout { backend: backend.name.to_string(), limit })??;
+    let Got { response, in_flight, carrier } = tries.got.take().expect("run() ends well with an answer");
+    Ok(Answer { response, lease: Lease::new(worker, backend, in_flight, carrier, room), deadline })
 }
 
-type Tried = Result<(Response<Incoming>, InFlight, Carrier), Failure>;
+/// What a try ends with when it ends well. It lies with the tries, since to hand it on from function to function would
+/// copy it each time.
+struct Got {
+    response: Response<Incoming>,
+    in_flight: InFlight,
+    carrier: Carrier,
+}
 
 /// The tries of one request.
 struct Tries<'a> {
@@ -86,6 +99,8 @@ struct Tries<'a> {
     call: &'a Call<'a>,
     record: &'a mut Record,
     body: Option<Rc<Source>>,
+    /// When the next try begins.
+    began: Instant,
     /// What the next try sends.
     next: Option<Request<RequestBody>>,
     /// A copy of what was sent: made only where it may be wanted again, since it costs as much as all of routing.
@@ -96,6 +111,7 @@ struct Tries<'a> {
     /// Headers of a response that are worth another try.
     retriable: Vec<HeaderName>,
     idempotent: bool,
+    got: Option<Got>,
 }
 
 /// Why a try gave no response.
@@ -111,32 +127,11 @@ enum Failure {
     Client,
 }
 
-impl<'a> Tries<'a> {
-    fn new(
-        worker: &'a Worker,
-        call: &'a Call<'a>,
-        head: &mut Head,
-        body: Option<Rc<Source>>,
-        record: &'a mut Record,
-    ) -> Result<Self, Refusal> {
-        let idempotent = head.method.is_idempotent();
-        let retriable = retriable_headers(call.retry, &mut head.headers);
-        let (version, parts) = match call.protocol {
-            Protocol::Http1 => (Version::HTTP_11, head.take_http1()),
-            Protocol::Http2 => {
-                let invalid = |_| Refusal::BadRequest { reason: "the request's host is no valid authority" };
-                (Version::HTTP_2, head.take_http2().map_err(invalid)?)
-            }
-        };
-        let next = Some(request(version, parts));
-        let keep = call.keep(record.request.kind);
-        Ok(Self { worker, call, record, body, next, kept: None, keep, met: Vec::new(), retriable, idempotent })
-    }
-
-    async fn run(&mut self) -> Result<(Response<Incoming>, Lease), Refusal> {
+impl Tries<'_> {
+    async fn run(&mut self) -> Result<Taken, Refusal> {
         let backend = self.call.backend;
         let limits = backend.policy.limits.as_ref();
-        let mut room = Some(Taken::of(limits, Resource::Requests).map_err(|full| overflow(backend, full))?);
+        let room = Taken::of(limits, Resource::Requests).map_err(|full| overflow(backend, full))?;
         let mut retrying = Taken::default();
         loop {
             self.record.tries += 1;
@@ -149,15 +144,14 @@ impl<'a> Tries<'a> {
                 retrying = taken;
                 self.prepare_again(tried, picked);
                 self.pause().await;
+                self.began = Instant::now();
                 continue;
             }
             if wanted && !may && self.call.retry.is_some_and(|retry| retry.attempts > 0) {
                 self.record.flag = "URX";
             }
             drop(retrying);
-            let (response, in_flight, carrier) = tried.map_err(|failure| refusal(backend, &endpoint, failure))?;
-            let room = room.take().unwrap_or_default();
-            return Ok((response, Lease::new(self.worker, backend, in_flight, carrier, room)));
+            return tried.map(|()| room).map_err(|failure| refusal(backend, &endpoint, failure));
         }
     }
 
@@ -174,10 +168,10 @@ impl<'a> Tries<'a> {
 
     /// One try as the policy counts them. Connections that turn out to have been closed by the peer before the request
     /// was on them do not count.
-    async fn try_once(&mut self, endpoint: &Rc<Endpoint>) -> Tried {
+    async fn try_once(&mut self, endpoint: &Rc<Endpoint>) -> Result<(), Failure> {
         let in_flight = endpoint.enter();
         let limit = self.call.retry.and_then(|retry| retry.per_try_timeout);
-        let mut deadline = limit.map(|limit| Deadline::after(limit, self.call.alarm));
+        let mut deadline = limit.map(|limit| Deadline::of(self.began, limit, self.call.alarm));
         let too_slow = || Failure::TooSlow(limit.unwrap_or_default());
         let mut stale = 0;
         loop {
@@ -186,13 +180,16 @@ impl<'a> Tries<'a> {
                 Some(checked) => checked,
                 None => {
                     let checked = within(&mut deadline, pin!(self.check_out(endpoint, prefer))).await;
-                    checked.ok_or_else(too_slow)??
+                    let checked = checked.ok_or_else(too_slow)??;
+                    // The log's service time does not hold the time to connect.
+                    self.began = Instant::now();
+                    checked
                 }
             };
-            let request = self.ready(&carrier, freshness);
+            self.ready(&carrier, freshness);
             self.record.upstream = Some(Rc::clone(carrier.facts()));
             self.record.service_time = None;
-            let began = Instant::now();
+            let request = self.next.take().expect("ready() has seen it");
             let answered = match &mut carrier {
                 Carrier::Exclusive(idle) => within(&mut deadline, pin!(idle.sender.try_send_request(request))).await,
                 Carrier::Shared(seat) => {
@@ -202,8 +199,9 @@ impl<'a> Tries<'a> {
             };
             let failure = match answered.ok_or_else(too_slow)? {
                 Ok(response) => {
-                    self.record.service_time = Some(began.elapsed());
-                    return Ok((response, in_flight, carrier));
+                    self.record.service_time = Some(self.began.elapsed());
+                    self.got = Some(Got { response, in_flight, carrier });
+                    return Ok(());
                 }
                 Err(error) => self.failure(error),
             };
@@ -236,9 +234,9 @@ impl<'a> Tries<'a> {
         })
     }
 
-    /// The next try's request.
-    fn ready(&mut self, carrier: &Carrier, freshness: Freshness) -> Request<RequestBody> {
-        let mut next = self.next.take().expect("new() and prepare_again() leave a request for each try");
+    /// Makes the next try's request ready for its connection.
+    fn ready(&mut self, carrier: &Carrier, freshness: Freshness) {
+        let next = self.next.as_mut().expect("send() and prepare_again() leave a request for each try");
         if self.call.attempts == Attempts::Told {
             next.headers_mut().insert(ATTEMPT_COUNT, count_value(self.record.tries));
         }
@@ -249,7 +247,6 @@ impl<'a> Tries<'a> {
             self.kept = Some(Box::new(request(next.version(), parts)));
         }
         *next.body_mut() = RequestBody::new(self.body.as_ref());
-        next
     }
 
     fn failure(&self, mut error: TrySendError<Request<RequestBody>>) -> Failure {
@@ -278,13 +275,16 @@ impl<'a> Tries<'a> {
         self.idempotent && self.kept.is_some() && self.body.as_ref().is_none_or(|body| body.replayable())
     }
 
-    fn wants_another(&self, tried: &Tried) -> bool {
+    fn wants_another(&self, tried: &Result<(), Failure>) -> bool {
         let Some(policy) = self.call.retry else { return matches!(tried, Err(Failure::NotSent(_))) };
         let outcome = match tried {
-            Ok((response, ..)) if self.retriable.iter().any(|name| response.headers().contains_key(name)) => {
-                return true;
+            Ok(()) => {
+                let Some(Got { response, .. }) = &self.got else { return false };
+                if self.retriable.iter().any(|name| response.headers().contains_key(name)) {
+                    return true;
+                }
+                Outcome::Answer(response.status(), response.headers(), self.record.request.kind)
             }
-            Ok((response, ..)) => Outcome::Answer(response.status(), response.headers(), self.record.request.kind),
             Err(Failure::Connect(ConnectError::IdentityExpired)) => return false,
             Err(Failure::Connect(_)) => Outcome::ConnectFailed,
             Err(Failure::RefusedStream) => Outcome::RefusedStream,
@@ -296,14 +296,15 @@ impl<'a> Tries<'a> {
         wants_retry(policy, outcome)
     }
 
-    fn may_retry(&self, tried: &Tried) -> bool {
+    fn may_retry(&self, tried: &Result<(), Failure>) -> bool {
         // Without a policy only a request of which nothing was sent is repeated, as Istio does on the inbound side.
         let attempts = self.call.retry.map_or(RESETS_BEFORE_REQUEST_MAX, |retry| retry.attempts);
         let at_hand = self.next.is_some() || self.kept.is_some() || matches!(tried, Err(Failure::NotSent(_)));
         at_hand && self.record.tries <= attempts && self.body.as_ref().is_none_or(|body| body.replayable())
     }
 
-    fn prepare_again(&mut self, tried: Tried, picked: usize) {
+    fn prepare_again(&mut self, tried: Result<(), Failure>, picked: usize) {
+        self.got = None;
         if self.call.retry.is_none_or(|retry| retry.ignore_previous_hosts) {
             self.met.push(picked);
         }
@@ -321,6 +322,16 @@ impl<'a> Tries<'a> {
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
+        }
+    }
+}
+
+fn first_request(protocol: Protocol, head: &mut Head) -> Result<Request<RequestBody>, Refusal> {
+    match protocol {
+        Protocol::Http1 => Ok(request(Version::HTTP_11, head.take_http1())),
+        Protocol::Http2 => {
+            let invalid = |_| Refusal::BadRequest { reason: "the request's host is no valid authority" };
+            Ok(request(Version::HTTP_2, head.take_http2().map_err(invalid)?))
         }
     }
 }

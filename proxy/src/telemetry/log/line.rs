@@ -3,7 +3,7 @@
 //! It does not know where lines go.
 
 use super::LogFormat;
-use super::pen::{digits, escaped, literal, number, quoted, string};
+use super::pen::{digits, escaped, literal, number, own, quoted, string};
 use super::stamp::Stamps;
 use crate::filters::FilterRun;
 use crate::record::{Address, Kind, Record};
@@ -42,7 +42,7 @@ impl Line {
             if index > 0 {
                 out.push(b' ');
             }
-            escaped(part, out);
+            escaped(part.as_bytes(), out);
         }
         out.extend_from_slice(b"\" ");
         digits(status(record), out);
@@ -83,19 +83,18 @@ impl Line {
     fn json(&mut self, record: &Record) {
         let request = &record.request;
         let [method, path, protocol] = request_line(record);
-        let known = |text: &'static str| Some(text.as_bytes()).filter(|text| *text != b"-");
         let out = &mut self.out;
         literal(b"{\"start_time\":\"", out);
         self.stamps.write(record.start, out);
         literal(b"\"", out);
         string(b",\"route_name\":\"", route_name(record).map(str::as_bytes), out);
-        string(b",\"method\":\"", Some(method).filter(|text| *text != b"-"), out);
-        string(b",\"path\":\"", Some(path).filter(|text| *text != b"-"), out);
-        string(b",\"protocol\":\"", Some(protocol).filter(|text| *text != b"-"), out);
+        own(b",\"method\":\"", known(method), out);
+        string(b",\"path\":\"", known(path).map(str::as_bytes), out);
+        own(b",\"protocol\":\"", known(protocol), out);
         number(b",\"response_code\":", status(record), out);
-        string(b",\"response_flags\":\"", Some(record.flag.as_bytes()), out);
-        string(b",\"response_code_details\":\"", known(record.details), out);
-        string(b",\"connection_termination_details\":\"", record.termination.map(str::as_bytes), out);
+        own(b",\"response_flags\":\"", Some(record.flag), out);
+        own(b",\"response_code_details\":\"", known(record.details), out);
+        own(b",\"connection_termination_details\":\"", record.termination, out);
         number(b",\"bytes_received\":", record.bytes_received, out);
         number(b",\"bytes_sent\":", record.bytes_sent, out);
         number(b",\"duration\":", millis(record.duration), out);
@@ -119,10 +118,15 @@ impl Line {
     }
 }
 
-fn request_line(record: &Record) -> [&[u8]; 3] {
+/// The proxy's own word for nothing.
+fn known(text: &str) -> Option<&str> {
+    Some(text).filter(|text| *text != "-")
+}
+
+fn request_line(record: &Record) -> [&str; 3] {
     let request = &record.request;
     if request.kind == Kind::Tcp {
-        return [b"-"; 3];
+        return ["-"; 3];
     }
     let protocol = match request.protocol {
         Version::HTTP_10 => "HTTP/1.0",
@@ -130,7 +134,7 @@ fn request_line(record: &Record) -> [&[u8]; 3] {
         Version::HTTP_3 => "HTTP/3",
         _ => "HTTP/1.1",
     };
-    [request.method.as_str().as_bytes(), request.path.as_str().as_bytes(), protocol.as_bytes()]
+    [request.method.as_str(), request.path.as_str(), protocol]
 }
 
 fn addresses_text(record: &Record, out: &mut Vec<u8>) {
@@ -154,16 +158,16 @@ fn addresses_text(record: &Record, out: &mut Vec<u8>) {
 
 fn addresses_json(record: &Record, out: &mut Vec<u8>) {
     let upstream = record.upstream.as_ref();
-    string(b",\"upstream_host\":\"", text(upstream.map(|upstream| &upstream.address)), out);
+    own(b",\"upstream_host\":\"", text(upstream.map(|upstream| &upstream.address)), out);
     string(b",\"upstream_cluster\":\"", record.target.cluster().map(str::as_bytes), out);
-    string(b",\"upstream_local_address\":\"", text(upstream.and_then(|upstream| upstream.local.as_ref())), out);
-    string(b",\"downstream_local_address\":\"", text(Some(&record.peer.local)), out);
-    string(b",\"downstream_remote_address\":\"", text(Some(&record.peer.remote)), out);
+    own(b",\"upstream_local_address\":\"", text(upstream.and_then(|upstream| upstream.local.as_ref())), out);
+    own(b",\"downstream_local_address\":\"", text(Some(&record.peer.local)), out);
+    own(b",\"downstream_remote_address\":\"", text(Some(&record.peer.remote)), out);
     string(b",\"requested_server_name\":\"", record.peer.sni.as_deref().map(str::as_bytes), out);
 }
 
-fn text(address: Option<&Address>) -> Option<&[u8]> {
-    address.map(|known| known.as_str().as_bytes())
+fn text(address: Option<&Address>) -> Option<&str> {
+    address.map(Address::as_str)
 }
 
 /// A string in Istio too: there it is a header's value.
