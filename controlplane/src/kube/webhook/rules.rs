@@ -129,3 +129,6 @@ fn none_of(key: &str, values: &[&str]) -> Value {
 fn absent(key: &str) -> Value {
     json!({"key": key, "operator": "DoesNotExist"})
 }
+
+#[cfg(test)]
+mod tests;
