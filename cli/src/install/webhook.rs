@@ -34,7 +34,8 @@ mod tests {
     fn only_entries_that_are_wanted_stay() {
         let entries =
             |names: &[&str]| json!({"webhooks": names.iter().map(|name| json!({"name": name})).collect::<Vec<_>>()});
-        let cases: [(&[&str], &[&str], bool, &[&str]); 3] = [
+        type Names = &'static [&'static str];
+        let cases: [(Names, Names, bool, Names); 3] = [
             (&["a", "b"], &["a", "b"], true, &["a", "b"]),
             (&["a", "b"], &["b", "c"], false, &["b"]),
             (&[], &["a"], true, &[]),
