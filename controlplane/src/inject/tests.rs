@@ -106,7 +106,8 @@ fn a_second_run_changes_nothing() {
 #[test]
 fn a_second_run_mends_what_was_broken() {
     let first = injected(&full()).pod;
-    let cases: &[(&str, &dyn Fn(&mut Value))] = &[
+    type Harm<'a> = &'a dyn Fn(&mut Value);
+    let cases: &[(&str, Harm<'_>)] = &[
         ("weft-init is gone", &|pod| {
             pod["spec"]["initContainers"].as_array_mut().expect("a list").remove(0);
         }),

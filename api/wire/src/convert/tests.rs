@@ -49,6 +49,8 @@ fn what_is_not_known_is_refused() {
             inbound_ports: vec![port],
             inbound_services: vec![],
             outbound: proto::OutboundPolicy::AllowAny.into(),
+            other_mtls: proto::MtlsMode::Strict.into(),
+            other_filters: vec![],
         })
     };
     let rule = |action| {

@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::convert::samples;
-use crate::{SnapshotFile, SnapshotFileError};
+use crate::{Seen, SnapshotFile, SnapshotFileError};
 use proptest::prelude::*;
 use weft_snapshot::{Answer, Trust};
 

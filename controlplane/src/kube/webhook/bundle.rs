@@ -67,7 +67,8 @@ mod tests {
     fn a_bundle_keeps_what_younger_replicas_wrote_and_drops_what_is_over() {
         let (old, present, next) = (root(2019), root(2020), root(2021));
         let bundle = |roots: &[&Vec<u8>]| roots.iter().map(|der| pem(der)).collect::<String>();
-        let cases: &[(&str, String, &[&Vec<u8>], &[&Vec<u8>])] = &[
+        type Roots<'a> = &'a [&'a Vec<u8>];
+        let cases: &[(&str, String, Roots<'_>, Roots<'_>)] = &[
             ("empty", String::new(), &[&present], &[&present]),
             ("nonsense", "x".to_owned(), &[&present], &[&present]),
             ("the same", bundle(&[&present]), &[&present], &[&present]),
