@@ -41,6 +41,24 @@ pub struct Connection {
     pub alarm: Rc<Alarm>,
 }
 
+impl Connection {
+    /// Of which nothing is known yet but where it comes from and where it was meant to go.
+    pub fn new((worker, entry): (Rc<Worker>, Entry), side: Side, origin: Origin, peer: PeerFacts) -> Self {
+        Self {
+            worker,
+            side,
+            origin,
+            peer: Rc::new(peer),
+            // What arrives behind a sidecar's TLS is plain text too; `https` would make apps build wrong links.
+            scheme: Scheme::Http,
+            entry,
+            certificate_note: None,
+            memo: Memo::default(),
+            alarm: Rc::default(),
+        }
+    }
+}
+
 /// Serves one accepted connection to its end.
 pub async fn serve(worker: Rc<Worker>, door: Door, tcp: TcpStream, remote: SocketAddr, entry: Entry) {
     worker.shard.gauges.downstream_connections.up();
@@ -102,17 +120,7 @@ async fn serve_accepted(
     match (door, spoken, door.origin()) {
         (Door::Inbound, Spoken::Tls, _) => serve_tls(worker, stream, entry, (peer, None)).await,
         (_, Spoken::Http1 | Spoken::Http2, Some(origin)) => {
-            let connection = Connection {
-                side: door.side(),
-                origin,
-                peer: Rc::new(peer),
-                scheme: Scheme::Http,
-                certificate_note: None,
-                memo: Memo::default(),
-                alarm: Rc::default(),
-                worker,
-                entry,
-            };
+            let connection = Connection::new((worker, entry), door.side(), origin, peer);
             serve_http(stream, spoken, connection).await;
             Ok(())
         }
@@ -159,21 +167,12 @@ pub async fn serve_tls(
     };
     let party = Arc::new(Party::new(caller.labels, Some(caller.identity)));
     let peer = PeerFacts { party, security: Security::MutualTls, sni: Some(sni), ..peer };
-    let connection = Connection {
-        side: Side::Inbound,
-        origin: match to {
-            Some(to) => Origin::Received { to, named: Some(place) },
-            None => Origin::Sidecar(place),
-        },
-        peer: Rc::new(peer),
-        // What the app sees is plain text; `https` would make it build wrong links.
-        scheme: Scheme::Http,
-        certificate_note: note,
-        memo: Memo::default(),
-        alarm: Rc::default(),
-        worker,
-        entry,
+    let origin = match to {
+        Some(to) => Origin::Received { to, named: Some(place) },
+        None => Origin::Sidecar(place),
     };
+    let connection =
+        Connection { certificate_note: note, ..Connection::new((worker, entry), Side::Inbound, origin, peer) };
     match spoken {
         Spoken::Http1 | Spoken::Http2 => serve_http(stream, spoken, connection).await,
         Spoken::Tls | Spoken::Opaque => tcp::serve_inbound(stream, Rc::new(connection)).await,

@@ -74,7 +74,7 @@ impl Admin {
             TcpListener::from_std(listener)
         };
         let listener = tokio_listener(listener)?;
-        let others = others.into_iter().map(|open| Ok((tokio_listener(open.listener)?, open.shows)));
+        let others = others.into_iter().map(|open| Ok((tokio_listener(open.listener)?, open.face)));
         let others = others.collect::<io::Result<Vec<_>>>()?;
         drop(inside);
         let (stop, stopped) = oneshot::channel();
@@ -82,8 +82,8 @@ impl Admin {
             let local = tokio::task::LocalSet::new();
             local.block_on(&runtime, async {
                 let pages = Rc::new(Pages::new(sources));
-                for (listener, shows) in others {
-                    tokio::task::spawn_local(accept(listener, shows.face(), Rc::clone(&pages)));
+                for (listener, face) in others {
+                    tokio::task::spawn_local(accept(listener, face, Rc::clone(&pages)));
                 }
                 tokio::select! {
                     () = accept(listener, Face::Admin, pages) => {}

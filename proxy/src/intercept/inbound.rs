@@ -6,8 +6,6 @@ use super::Arrived;
 use super::hello::{HELLO_BYTES_MAX, Hello, hello};
 use crate::connection::{Connection, Unserved, detect_within, serve_http, serve_tls};
 use crate::detect::Spoken;
-use crate::headers::Scheme;
-use crate::locate::Memo;
 use crate::origin::{Origin, Place};
 use crate::plan::InboundPort;
 use crate::record::Side;
@@ -49,17 +47,7 @@ pub(super) async fn serve(arrived: Arrived) -> Result<(), Unserved> {
     if first == First::Sidecar {
         return serve_tls(worker, stream, entry, (peer, Some(to))).await;
     }
-    let connection = Connection {
-        side: Side::Inbound,
-        origin: Origin::Received { to, named: None },
-        peer: Rc::new(peer),
-        scheme: Scheme::Http,
-        certificate_note: None,
-        memo: Memo::default(),
-        alarm: Rc::default(),
-        worker,
-        entry,
-    };
+    let connection = Connection::new((worker, entry), Side::Inbound, Origin::Received { to, named: None }, peer);
     match first {
         First::Http(spoken) => serve_http(stream, spoken, connection).await,
         First::Bytes | First::Sidecar => tcp::serve_inbound(stream, Rc::new(connection)).await,

@@ -9,8 +9,7 @@ use super::inbound::server_name;
 use crate::connection::{Connection, Unserved, detect_within, serve_http};
 use crate::detect::{SERVER_FIRST_PORTS, Spoken};
 use crate::exchange::{Exchange, PASSTHROUGH};
-use crate::headers::Scheme;
-use crate::locate::{Located, Memo, locate_place};
+use crate::locate::{Located, locate_place};
 use crate::origin::{Origin, Place};
 use crate::plan::{Lookup, Pinned, VirtualHost};
 use crate::record::{Side, Target};
@@ -31,17 +30,7 @@ pub(super) async fn serve(arrived: Arrived) -> Result<(), Unserved> {
         spoken = first(&worker, &mut stream, to) => spoken?,
         () = entry.given_up() => return Err(Unserved::Draining),
     };
-    let connection = Connection {
-        side: Side::Outbound,
-        origin: Origin::Captured(to),
-        peer: Rc::new(peer),
-        scheme: Scheme::Http,
-        certificate_note: None,
-        memo: Memo::default(),
-        alarm: Rc::default(),
-        worker,
-        entry,
-    };
+    let connection = Connection::new((worker, entry), Side::Outbound, Origin::Captured(to), peer);
     match spoken {
         // An app that calls a proxy of its own: what it asks of that one is none of ours.
         Spoken::Http1 if stream.prefix().starts_with(b"CONNECT ") => {

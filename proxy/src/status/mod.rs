@@ -14,7 +14,6 @@ use crate::intercept::is_absent;
 use anyhow::Context;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::rc::Rc;
 use std::time::Duration;
 
 /// What a port shows.
@@ -23,7 +22,7 @@ pub enum Face {
     /// Everything; on loopback.
     Admin,
     /// Readiness, the app's probes and metrics of both; from the pod itself also draining and ending.
-    Status(Rc<App>),
+    Status(App),
     Readiness,
     Metrics,
 }
@@ -31,40 +30,19 @@ pub enum Face {
 /// One of the ports, open and not served yet.
 pub struct Open {
     pub listener: TcpListener,
-    pub shows: Shows,
-}
-
-/// [`Face`] before it is on the thread that serves it.
-pub enum Shows {
-    Status(App),
-    Readiness,
-    Metrics,
-}
-
-impl Shows {
-    pub fn face(self) -> Face {
-        match self {
-            Self::Status(app) => Face::Status(Rc::new(app)),
-            Self::Readiness => Face::Readiness,
-            Self::Metrics => Face::Metrics,
-        }
-    }
+    pub face: Face,
 }
 
 /// On all addresses, in each family that the kernel has.
 pub fn bind(status_port: u16, app: App) -> anyhow::Result<Vec<Open>> {
-    let mut open = Vec::new();
+    let faces = [(status_port, Face::Status(app)), (READINESS_PORT, Face::Readiness), (METRICS_PORT, Face::Metrics)];
     let ips: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
-    for (port, which) in [(status_port, 0), (READINESS_PORT, 1), (METRICS_PORT, 2)] {
+    let mut open = Vec::new();
+    for (port, face) in faces {
         for ip in ips {
-            let shows = match which {
-                0 => Shows::Status(app.clone()),
-                1 => Shows::Readiness,
-                _ => Shows::Metrics,
-            };
             let address = SocketAddr::new(ip, port);
             match listen(address) {
-                Ok(listener) => open.push(Open { listener, shows }),
+                Ok(listener) => open.push(Open { listener, face: face.clone() }),
                 Err(error) if ip.is_ipv6() && is_absent(&error) => {}
                 Err(error) => return Err(error).with_context(|| format!("cannot listen on {address} for probes")),
             }
