@@ -17,6 +17,8 @@ pub(super) struct Adoption {
     current: Option<Arc<World>>,
     /// From which `current` was made.
     files: FileSet,
+    /// That `current` attaches.
+    policies: BTreeSet<Policy>,
     /// With which they are told `current`. A filter's new config is not theirs before the world that wrote it is, or
     /// an old rule would meet a new filter.
     facts: Arc<Facts>,
@@ -27,8 +29,9 @@ pub(super) struct Adoption {
 }
 
 struct Waiting {
-    /// Number under which the filters' side was asked for this world's.
+    /// Number under which the filters' side was asked for `policies`.
     wanted: u64,
+    policies: BTreeSet<Policy>,
     since: Instant,
     /// Of which it asks something else than the current one.
     filters: BTreeSet<String>,
@@ -73,34 +76,39 @@ impl Adoption {
         std::mem::take(&mut self.touched)
     }
 
-    pub(super) fn propose(&mut self, world: Arc<World>, files: &FileSet, wanted: u64, now: Instant) {
+    /// `wanted` is the number under which the filters' side was asked for the world's policies, and these.
+    pub(super) fn propose(
+        &mut self,
+        world: Arc<World>,
+        files: &FileSet,
+        (wanted, policies): (u64, Vec<Policy>),
+        now: Instant,
+    ) {
         // The clock does not start again, or a folder that keeps changing would never be taken in.
         let since = self.waiting.as_ref().map_or(now, |waiting| waiting.since);
-        let asked: BTreeSet<Policy> = self.current.iter().flat_map(|world| world.policies()).collect();
-        let filters = world.policies().into_iter().filter(|policy| !asked.contains(policy)).map(|p| p.filter).collect();
+        let policies = BTreeSet::from_iter(policies);
+        let filters = policies.difference(&self.policies).map(|policy| policy.filter.clone()).collect();
         self.touched = std::mem::take(&mut self.touched).and(world.touched());
         self.newest = world;
-        self.waiting = Some(Waiting { wanted, since, filters, files: files.clone() });
+        self.waiting = Some(Waiting { wanted, policies, since, filters, files: files.clone() });
     }
 
     /// Takes in, together, the newest world and the facts that belong to it, as soon as they are there.
     pub(super) fn step(&mut self, facts: &Arc<Facts>, now: Instant) -> Step {
-        if let Some(waiting) = &self.waiting {
+        let waits = self.waiting.as_ref().is_some_and(|waiting| {
             let late = now.saturating_duration_since(waiting.since) >= WAIT_MAX;
-            if !late && !self.untried(facts).is_empty() {
-                return Step::Nothing;
-            }
-            self.files = waiting.files.clone();
-            self.waiting = None;
-            self.facts = Arc::clone(facts);
-            self.current = Some(self.newest.clone());
-            return Step::World;
-        }
-        if self.facts == *facts {
+            !late && !self.untried(facts).is_empty()
+        });
+        // A value that is the same is the same Arc: whoever publishes facts replaces it only by another value.
+        if waits || (self.waiting.is_none() && Arc::ptr_eq(&self.facts, facts)) {
             return Step::Nothing;
         }
         self.facts = Arc::clone(facts);
-        Step::Facts
+        let Some(waiting) = self.waiting.take() else { return Step::Facts };
+        self.files = waiting.files;
+        self.policies = waiting.policies;
+        self.current = Some(self.newest.clone());
+        Step::World
     }
 
     /// While a newer world waits for its filters: the current one with the endpoints that there are now.

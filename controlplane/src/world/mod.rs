@@ -200,8 +200,10 @@ impl Loop {
         self.around.metrics.configuration(&world);
         self.around.cell.store(world.clone());
         self.trust_domain(&world.mesh().trust_domain);
-        let wanted = self.around.artifacts.want(Wanted::of(&world));
-        self.adoption.propose(world, &self.files, wanted, now);
+        let wanted = Wanted::of(&world);
+        let policies = wanted.policies.clone();
+        let wanted = self.around.artifacts.want(wanted);
+        self.adoption.propose(world, &self.files, (wanted, policies), now);
         self.forget(now);
     }
 
@@ -217,7 +219,7 @@ impl Loop {
         let before = self.adoption.current().map(|world| world.revision().to_owned());
         let facts = Arc::clone(self.adoption.facts());
         let step = self.adoption.step(&self.facts, now);
-        if *self.adoption.facts() != facts {
+        if !Arc::ptr_eq(self.adoption.facts(), &facts) {
             self.filter_facts.clear();
             self.stale_by(Trigger::Filter);
         }
