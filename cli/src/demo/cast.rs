@@ -15,35 +15,47 @@ const READY_MAX: Duration = Duration::from_secs(30);
 struct Role {
     workload: &'static str,
     account: &'static str,
-    app: &'static [&'static str],
+    app: Option<App>,
 }
 
-/// Ports are those of the WorkloadEntries.
+struct App {
+    /// As its WorkloadEntry has it.
+    port: u16,
+    args: &'static [&'static str],
+}
+
+const fn app(port: u16, args: &'static [&'static str]) -> Option<App> {
+    Some(App { port, args })
+}
+
 const ROLES: &[Role] = &[
-    Role { workload: "ratings", account: "bookinfo-ratings", app: &["ratings", "--listen", "127.0.0.1:19082"] },
-    Role { workload: "details", account: "bookinfo-details", app: &["details", "--listen", "127.0.0.1:19081"] },
+    Role { workload: "ratings", account: "bookinfo-ratings", app: app(19082, &["ratings"]) },
+    Role { workload: "details", account: "bookinfo-details", app: app(19081, &["details"]) },
     Role {
         workload: "reviews-v1",
         account: "bookinfo-reviews",
-        app: &["reviews", "--version", "v1", "--pod-name", "reviews-v1", "--listen", "127.0.0.1:19083"],
+        app: app(19083, &["reviews", "--version", "v1", "--pod-name", "reviews-v1"]),
     },
     Role {
         workload: "reviews-v2",
         account: "bookinfo-reviews",
-        app: &["reviews", "--version", "v2", "--pod-name", "reviews-v2", "--listen", "127.0.0.1:19084"],
+        app: app(19084, &["reviews", "--version", "v2", "--pod-name", "reviews-v2"]),
     },
     Role {
         workload: "reviews-v3",
         account: "bookinfo-reviews",
-        app: &["reviews", "--version", "v3", "--pod-name", "reviews-v3", "--listen", "127.0.0.1:19085"],
+        app: app(19085, &["reviews", "--version", "v3", "--pod-name", "reviews-v3"]),
     },
-    Role {
-        workload: "productpage",
-        account: "bookinfo-productpage",
-        app: &["productpage", "--listen", "127.0.0.1:9080"],
-    },
-    Role { workload: "client", account: "client", app: &[] },
+    Role { workload: "productpage", account: "bookinfo-productpage", app: app(PRODUCTPAGE, &["productpage"]) },
+    Role { workload: "client", account: "client", app: None },
 ];
+
+/// The app that a person opens.
+pub(super) const PRODUCTPAGE: u16 = 9080;
+
+pub(super) fn app_ports() -> impl Iterator<Item = u16> {
+    ROLES.iter().filter_map(|role| role.app.as_ref()).map(|app| app.port)
+}
 
 pub(super) struct Cast {
     processes: Processes,
@@ -111,8 +123,9 @@ fn start_sidecar(stage: &Stage, weft: &std::path::Path, role: &Role, controlplan
         .arg("--ports-file")
         .arg(stage.path("ports", role.workload))
         .env("WEFT_TOKEN", token(stage, weft, role)?);
-    if !role.app.is_empty() {
-        command.arg("--").arg(weft).arg("bookinfo").args(role.app);
+    if let Some(app) = &role.app {
+        let listen = stage.ports.address(app.port).to_string();
+        command.arg("--").arg(weft).arg("bookinfo").args(app.args).args(["--listen", &listen]);
     }
     Process::start(role.workload, stage.path("logs", &format!("{}.log", role.workload)), &mut command)
 }

@@ -3,6 +3,7 @@
 mod audience;
 mod cast;
 mod expectation;
+mod ports;
 mod process;
 mod programme;
 mod score;

@@ -1,6 +1,6 @@
 //! What the demo tells the person who watches: what to open, what to type.
 
-use super::cast::Cast;
+use super::cast::{Cast, PRODUCTPAGE};
 use super::stage::Stage;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ pub(super) fn text(stage: &Stage, cast: &Cast, ready: Duration) -> String {
         "
 Bookinfo runs in a mesh after {:.1} s: {} sidecars, mutual TLS between all of them (STRICT).
 
-Open      http://127.0.0.1:9080/productpage
+Open      http://{}/productpage
 Change    {}/*.yaml, and watch: weft status --at {}
 
 Try, through the sidecar of a workload named client (every hop after it is mutual TLS):
@@ -25,6 +25,7 @@ Try, through the sidecar of a workload named client (every hop after it is mutua
 ",
         ready.as_secs_f64(),
         cast.sidecars,
+        stage.ports.address(PRODUCTPAGE),
         stage.folder.join("mesh").display(),
         cast.status,
         stage.folder.join("logs").display(),

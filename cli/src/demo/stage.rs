@@ -1,6 +1,6 @@
 //! What the demo needs before its curtain rises: filters built and pushed, and a folder of YAML that names them.
 
-use super::Options;
+use super::{Options, cast, ports::Ports};
 use crate::filter::{RegistryOptions, artifact, component, push};
 use crate::output::progress;
 use anyhow::{Context, Result, bail};
@@ -16,6 +16,7 @@ pub(super) const CANARY_AFTER: &str = "v1=50,v3=50";
 
 pub(super) struct Stage {
     pub(super) folder: PathBuf,
+    pub(super) ports: Ports,
     /// Removes the folder at the end, unless it was asked to be kept.
     _temporary: Option<tempfile::TempDir>,
     images: Images,
@@ -38,11 +39,12 @@ impl Stage {
             Some(host) => format!("oci://{host}/weft-demo/"),
             None => format!("oci-layout:{}/", folder.join("filters").display()),
         };
-        write_mesh(&source.join("examples/bookinfo/mesh"), &folder.join("mesh"), host)?;
+        let ports = Ports::settle(cast::app_ports())?;
+        write_mesh(&source.join("examples/bookinfo/mesh"), &folder.join("mesh"), host, &ports)?;
         progress("building the filters canary, headers and authz …");
         let next_canary = build(&source, "canary", CANARY_AFTER)?;
         let first = build(&source, "canary", CANARY_BEFORE)?;
-        let stage = Self { folder, _temporary: temporary, images, target, next_canary };
+        let stage = Self { folder, ports, _temporary: temporary, images, target, next_canary };
         stage.push("canary", &first).await?;
         for name in ["headers", "authz"] {
             stage.push(name, &build(&source, name, CANARY_BEFORE)?).await?;
@@ -103,7 +105,7 @@ fn folder(options: &Options) -> Result<(PathBuf, Option<tempfile::TempDir>)> {
     Ok((temporary.path().to_owned(), Some(temporary)))
 }
 
-fn write_mesh(from: &Path, to: &Path, registry: Option<&str>) -> Result<()> {
+fn write_mesh(from: &Path, to: &Path, registry: Option<&str>, ports: &Ports) -> Result<()> {
     let mut copied = 0;
     for entry in std::fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
         let path = entry?.path();
@@ -115,7 +117,7 @@ fn write_mesh(from: &Path, to: &Path, registry: Option<&str>) -> Result<()> {
             Some(host) => text.replace(LAYOUT_PREFIX, &format!("oci://{host}/weft-demo/")),
             None => text,
         };
-        std::fs::write(to.join(name), text)?;
+        std::fs::write(to.join(name), ports.put_into(&text))?;
         copied += 1;
     }
     if copied == 0 {
