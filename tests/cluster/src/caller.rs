@@ -1,9 +1,11 @@
 //! Calls from a pod, by the client in it, as its own containers would make them: through a sidecar where it has one.
 
+use crate::within;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 pub struct Caller {
     namespace: String,
@@ -56,6 +58,16 @@ impl Caller {
         self.ask(url, &[]).remove(0)
     }
 
+    /// Asks until the answer is the wanted one: for the first request to a service. A pod is Ready before kube-proxy and
+    /// the sidecars have heard of it, and nothing in Kubernetes says when they have.
+    #[track_caller]
+    pub fn until(&self, url: &str, options: &[&str], wanted: impl Fn(&Answer) -> bool) -> Answer {
+        within(FIRST_MAX, &format!("{url} answers as it should"), || {
+            let answer = self.ask(url, options).remove(0);
+            if wanted(&answer) { Ok(answer) } else { Err(answer) }
+        })
+    }
+
     /// The client's own options: `ask(url, &["--times", "20", "--http2", "--header", "end-user: jason"])`.
     #[track_caller]
     pub fn ask(&self, url: &str, options: &[&str]) -> Vec<Answer> {
@@ -94,6 +106,9 @@ impl Caller {
         command
     }
 }
+
+/// Until the news of a pod is everywhere, on a busy machine.
+const FIRST_MAX: Duration = Duration::from_secs(30);
 
 pub struct Load {
     what: String,

@@ -24,7 +24,7 @@ fn from_a_label_to_a_guarded_canary() {
 
     pods_are_in_the_mesh(&shop);
     the_page_works(&inside);
-    the_page_works_from(&stranger, &shop.name, 200);
+    the_page_works_from(&stranger, &shop.name);
     the_seed_sends_all_to_v1(&shop, &inside);
     the_canary_picks(&shop, &filters, &inside);
     strict_refuses_plain_text(&shop, &inside, &stranger);
@@ -46,14 +46,13 @@ fn pods_are_in_the_mesh(shop: &Namespace) {
 }
 
 fn the_page_works(inside: &Caller) {
-    let page = inside.get("http://productpage:9080/productpage");
-    assert_eq!(page.status, 200, "{page:?}");
-    assert!(page.body.contains("The Comedy of Errors"), "{page:?}");
+    inside.until("http://productpage:9080/productpage", &[], |page| {
+        page.status == 200 && page.body.contains("The Comedy of Errors")
+    });
 }
 
-fn the_page_works_from(stranger: &Caller, namespace: &str, status: u64) {
-    let page = stranger.get(&format!("http://productpage.{namespace}:9080/productpage"));
-    assert_eq!(page.status, status, "{page:?}");
+fn the_page_works_from(stranger: &Caller, namespace: &str) {
+    stranger.until(&format!("http://productpage.{namespace}:9080/productpage"), &[], |page| page.status == 200);
 }
 
 fn the_seed_sends_all_to_v1(shop: &Namespace, inside: &Caller) {
@@ -123,8 +122,7 @@ spec: {mtls: {mode: STRICT}}
 }
 
 fn ratings_answer_to_reviews_alone(shop: &Namespace, filters: &Filters, inside: &Caller) {
-    let before = inside.get("http://ratings:9080/ratings/0");
-    assert_eq!(before.status, 200, "{before:?}");
+    inside.until("http://ratings:9080/ratings/0", &[], |before| before.status == 200);
     let (image, namespace) = (filters.push("filters/authz", "1"), &shop.name);
     shop.apply(&format!(
         "apiVersion: weft.dev/v1alpha1
@@ -151,8 +149,8 @@ spec:
         let answer = inside.get("http://ratings:9080/ratings/0");
         if answer.status == 403 { Ok(()) } else { Err((answer.status, answer.error)) }
     });
-    let with_stars = inside.ask("http://reviews:9080/reviews/0", &["--header", "x-reviews: v3"]).remove(0);
-    assert!(with_stars.body.contains("stars"), "{with_stars:?}");
+    let third = ["--header", "x-reviews: v3"];
+    inside.until("http://reviews:9080/reviews/0", &third, |answer| answer.body.contains("stars"));
 }
 
 /// How often each version of reviews has answered, by the names of its pods.

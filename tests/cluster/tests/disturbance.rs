@@ -27,8 +27,7 @@ fn shop(name: &str) -> Shop {
     let (inside, stranger) = (namespace.caller("caller"), outside.caller("stranger"));
     let shop = Shop { namespace, inside, _outside: outside, stranger };
     for caller in [&shop.inside, &shop.stranger] {
-        let answer = caller.get(&shop.url("/"));
-        assert_eq!((answer.status, answer.app()), (200, "server-v1"), "{answer:?}");
+        caller.until(&shop.url("/"), &[], |answer| (answer.status, answer.app()) == (200, "server-v1"));
     }
     shop
 }
@@ -95,10 +94,7 @@ spec:
     route: [{{destination: {{host: server}}}}]
 "
     ));
-    weft_cluster_tests::eventually("the filter runs", || {
-        let answer = shop.inside.get(&shop.url("/"));
-        if answer.header("x-filtered") == "yes" { Ok(()) } else { Err(answer) }
-    });
+    shop.inside.until(&shop.url("/"), &[], |answer| answer.header("x-filtered") == "yes");
     let digest = || shop.namespace.kubectl(["get", "filter/headers", "-o", "jsonpath={.status.digest}"]);
     let first = digest();
     let (load, start) = (shop.load(&["--expect", "x-filtered=yes"]), Instant::now());

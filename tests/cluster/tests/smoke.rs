@@ -11,9 +11,9 @@ fn bookinfo_runs_from_our_images_with_its_own_manifests() {
     bookinfo.apply(&manifests::bookinfo());
     bookinfo.ready(&manifests::BOOKINFO);
     let caller = bookinfo.caller("caller");
-    let page = caller.get("http://productpage:9080/productpage");
-    assert_eq!(page.status, 200, "{page:?}");
-    assert!(page.body.contains("The Comedy of Errors"), "{page:?}");
+    caller.until("http://productpage:9080/productpage", &[], |page| {
+        page.status == 200 && page.body.contains("The Comedy of Errors")
+    });
     // Without a mesh each connection goes to any of the three versions.
     within(Duration::from_secs(30), "all three versions of reviews answer", || {
         let answers = caller.ask("http://reviews:9080/reviews/0", &["--times", "30"]);
@@ -30,8 +30,8 @@ fn the_app_answers_in_each_protocol_and_load_counts_what_is_wrong() {
     namespace.app("server", "v1");
     let caller = namespace.caller("caller");
 
-    let http1 = caller.get("http://server/some/path?x=1");
-    assert_eq!((http1.status, http1.app()), (200, "server-v1"), "{http1:?}");
+    let http1 = caller.until("http://server/some/path?x=1", &[], |answer| answer.status == 200);
+    assert_eq!(http1.app(), "server-v1", "{http1:?}");
     assert_eq!(http1.json()["path"], "/some/path?x=1");
     assert_eq!(http1.json()["version"], "HTTP/1.1");
     let http2 = caller.ask("http://server/", &["--http2", "--header", "x-test: 1"]).remove(0);
@@ -59,6 +59,7 @@ fn load_sees_an_app_that_goes_away() {
     let namespace = Namespace::new("smoke-away", &[]);
     namespace.app("server", "v1");
     let caller = namespace.caller("caller");
+    caller.until("http://server/", &[], |answer| answer.status == 200);
     let load = caller.load("http://server/", &[]);
     namespace.kubectl(["delete", "deployment", "server-v1", "--wait"]);
     within(Duration::from_secs(30), "the Service has no pod left", || {
