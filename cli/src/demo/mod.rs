@@ -129,7 +129,7 @@ async fn watch(audience: &Audience, cast: &mut Cast, act: &str, end: Option<Dura
         ticks.tick().await;
         cast.must_play()?;
         let score = audience.score();
-        if live || tick % 5 == 0 {
+        if live || tick % 5 == 4 {
             show(act, &score, &from, live);
         }
         if end.is_some_and(|end| start.elapsed() >= end) {

@@ -39,11 +39,11 @@ impl Stage {
             Some(host) => format!("oci://{host}/weft-demo/"),
             None => format!("oci-layout:{}/", folder.join("filters").display()),
         };
-        let ports = Ports::settle(cast::app_ports())?;
-        write_mesh(&source.join("examples/bookinfo/mesh"), &folder.join("mesh"), host, &ports)?;
         progress("building the filters canary, headers and authz …");
         let next_canary = build(&source, "canary", CANARY_AFTER)?;
         let first = build(&source, "canary", CANARY_BEFORE)?;
+        let ports = Ports::settle(cast::app_ports())?;
+        write_mesh(&source.join("examples/bookinfo/mesh"), &folder.join("mesh"), host, &ports)?;
         let stage = Self { folder, ports, _temporary: temporary, images, target, next_canary };
         stage.push("canary", &first).await?;
         for name in ["headers", "authz"] {
