@@ -89,12 +89,16 @@ pub(crate) struct Stored {
     pub(crate) generation: Option<i64>,
     /// Hash of the spec as it came, where there is a generation.
     pub(crate) spec: Option<Digest>,
+    /// Of the annotation `weft.dev/filters`, which counts beside the spec and in no generation.
+    pub(crate) filters: Option<Digest>,
 }
 
 impl Stored {
-    /// True where the object lost a part without anyone changing it: its CRD no longer knows a field.
+    /// True where the object lost a part without anyone changing it: its CRD no longer knows a field. An annotation that
+    /// says anew what is attached is such a change.
     pub(crate) fn pruned_since(&self, earlier: &Self) -> bool {
         let same = self.uid.is_some() && self.uid == earlier.uid && self.generation == earlier.generation;
+        let same = same && self.filters == earlier.filters;
         same && self.spec.is_some() && earlier.spec.is_some() && self.spec != earlier.spec
     }
 }
@@ -240,7 +244,7 @@ pub(crate) fn metadata(fields: &mut Fields<'_>, origin: Origin) -> Option<Metada
             Some(None) => return None,
             None => "default".to_owned(),
         };
-        let stored = Stored { uid, generation, spec: None };
+        let stored = Stored { uid, generation, ..Stored::default() };
         Some(Metadata { namespace, name: name?, labels, export_to, injected, controller, origin, stored })
     })?
 }

@@ -188,7 +188,7 @@ fn read(written: &Cursor<'_>, age: Age, sound: bool, parsed: &mut ParsedFile, lo
             let meta = any.meta().clone();
             parsed.broken.push((meta.id.clone(), stand_in(root, meta, Some(&any))));
         }
-        Some(Read::Broken(meta)) => parsed.broken.push((meta.id.clone(), stand_in(root, meta, None))),
+        Some(Read::Broken(meta)) => parsed.broken.push((meta.id.clone(), stand_in(root, *meta, None))),
         Some(Read::NotOurs) => {}
         None => parsed.integrity = Integrity::Torn,
     }
@@ -212,7 +212,7 @@ fn report(faults: &[&Fault], code: Code, log: &Log) {
 
 enum Read {
     Object(Any),
-    Broken(Meta),
+    Broken(Box<Meta>),
     NotOurs,
 }
 
@@ -239,13 +239,18 @@ fn object(fields: &mut Fields<'_>, age: &Age, (at, raw): (Position, &Cursor<'_>)
     };
     let id = ObjectId { kind, namespace: metadata.namespace.clone(), name: metadata.name.clone() };
     *log.object.borrow_mut() = id.to_string();
-    let spec_hash = || raw.find("spec").map(|spec| digest(&spec.json()));
-    let spec = metadata.stored.generation.and_then(|_| spec_hash());
-    let stored = Stored { spec, ..metadata.stored.clone() };
+    let stored = match metadata.stored.generation {
+        Some(_) => Stored {
+            spec: raw.find("spec").map(|spec| digest(&spec.json())),
+            filters: graft::annotation(raw).map(|filters| digest(&filters.json())),
+            ..metadata.stored.clone()
+        },
+        None => metadata.stored.clone(),
+    };
     let meta = Meta { id, labels: metadata.labels.clone(), age: age.clone(), at, stored };
-    Some(match self::spec(fields, &metadata, meta.clone()) {
+    Some(match spec(fields, &metadata, meta.clone()) {
         Some(any) => Read::Object(any),
-        None => Read::Broken(meta),
+        None => Read::Broken(Box::new(meta)),
     })
 }
 

@@ -47,6 +47,10 @@ pub(super) fn graft(root: &Cursor<'_>, log: &Log) -> Option<Node> {
     Some(tree)
 }
 
+pub(super) fn annotation<'a>(root: &Cursor<'a>) -> Option<Cursor<'a>> {
+    root.find("metadata")?.find("annotations")?.find(FILTERS)
+}
+
 /// The annotation as it is written.
 struct Written<'a> {
     cursor: &'a Cursor<'a>,
