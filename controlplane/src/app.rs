@@ -91,8 +91,13 @@ impl ControlPlane {
             stock: artifacts.stock(),
         };
         let world = std::thread::Builder::new().name("weft-world".to_owned()).spawn(|| world_loop.run(incoming))?;
-        let shared =
-            kube::Shared { events: events.clone(), cell: services.cell.clone(), authority: authority.clone(), stirred };
+        let shared = kube::Shared {
+            events: events.clone(),
+            cell: services.cell.clone(),
+            authority: authority.clone(),
+            stirred,
+            neighbour: Arc::default(),
+        };
         let mut watching = origin.watch(&shared, &options.webhooks())?;
         watching.extend([
             tokio::spawn(watch_artifacts(artifacts, events.clone())),

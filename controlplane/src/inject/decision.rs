@@ -65,6 +65,11 @@ pub fn decide(pod: &Value, namespace: &Namespace, neighbour: Neighbour) -> Decis
     }
 }
 
+/// Whether a pod with nothing to say would be injected there, if it could be.
+pub(crate) fn selects(namespace: &Namespace, neighbour: Neighbour) -> bool {
+    !matches!(decide(&Value::Null, namespace, neighbour), Decision::Skip(_))
+}
+
 /// Where a sidecar cannot be, whoever asks for it.
 fn unfit(pod: &Value, namespace: &Namespace) -> Option<Skip> {
     if NEVER.contains(&namespace.name.as_str()) {

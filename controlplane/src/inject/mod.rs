@@ -24,6 +24,7 @@ mod volume;
 mod wishes;
 mod workload;
 
+pub(crate) use decision::selects;
 pub use decision::{Decision, Namespace, Refused, Skip, decide};
 pub use label::{Family, Neighbour};
 pub use workload::{Injection, inject_object};

@@ -16,6 +16,7 @@ mod root;
 mod source;
 mod status;
 mod trim;
+mod uninjected;
 mod verdict;
 mod watch;
 pub mod webhook;
@@ -29,7 +30,9 @@ pub(crate) use source::ClusterSource;
 pub(crate) use webhook::WebhookOptions;
 
 use crate::ca::Authority;
+use crate::inject::Neighbour;
 use crate::world::{Event, WorldCell};
+use arc_swap::ArcSwap;
 use client::said;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
@@ -64,6 +67,8 @@ pub(crate) struct Shared {
     pub(crate) authority: Arc<Authority>,
     /// Told when what status says may have changed.
     pub(crate) stirred: Arc<Notify>,
+    /// Whose labels select pods.
+    pub(crate) neighbour: Arc<ArcSwap<Neighbour>>,
 }
 
 /// Starts to watch. What was seen comes out of the source; the tasks end with it, or when aborted.
@@ -87,7 +92,7 @@ pub(crate) fn start(
     tasks.extend([
         tokio::spawn(lease::elect(cluster.clone(), role)),
         tokio::spawn(status::write(cluster.clone(), shared.clone(), roles)),
-        tokio::spawn(root::keep(cluster.client.clone(), shared.authority.clone())),
+        tokio::spawn(root::keep(cluster.client.clone(), cluster.here.clone(), shared.authority.clone())),
     ]);
     Ok(tasks)
 }

@@ -27,8 +27,9 @@ pub(crate) async fn ready_replicas(cluster: &Cluster, port: u16) -> Vec<SocketAd
 
 fn others<'a>(slice: &'a EndpointSlice, own: &'a str, port: u16) -> impl Iterator<Item = SocketAddr> + 'a {
     let ready = |endpoint: &&Endpoint| endpoint.conditions.as_ref().is_none_or(|on| on.ready != Some(false));
-    let name = |endpoint: &Endpoint| endpoint.target_ref.as_ref().and_then(|target| target.name.clone());
-    let other = move |endpoint: &&Endpoint| name(endpoint).as_deref() != Some(own);
+    // One that leads to no pod may be anybody, this replica too, which would then wait for itself.
+    let pod = |endpoint: &Endpoint| endpoint.target_ref.as_ref().and_then(|target| target.name.clone());
+    let other = move |endpoint: &&Endpoint| pod(endpoint).is_some_and(|name| name != own);
     let addresses = slice.endpoints.iter().filter(ready).filter(other);
     addresses.filter_map(move |endpoint| Some(SocketAddr::new(endpoint.addresses.first()?.parse().ok()?, port)))
 }
@@ -55,6 +56,7 @@ mod tests {
                 endpoint("ready", "10.0.0.2", Some(true)),
                 endpoint("starting", "10.0.0.3", Some(false)),
                 endpoint("unsaid", "10.0.0.4", None),
+                serde_json::json!({"addresses": ["10.0.0.5"]}),
             ],
         }))
         .unwrap();

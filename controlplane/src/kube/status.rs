@@ -5,13 +5,17 @@
 
 use super::last_good::LastGood;
 use super::lease::Role;
+use super::uninjected::{Missed, Uninjected};
 use super::verdict::{sentence, verdict};
 use super::{Cluster, Shared, kinds};
+use crate::inject::{Namespace, Neighbour};
 use crate::world::{Event as Told, ObjectStanding, Standing};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::runtime::reflector::ObjectRef;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +33,7 @@ pub(super) async fn write(cluster: Cluster, shared: Shared, mut role: watch::Rec
                 return;
             }
             let Ok(standing) = standing.await else { return };
+            writer.uninjected(&standing, **shared.neighbour.load()).await;
             writer.write(standing).await;
         } else {
             writer.forget();
@@ -55,6 +60,7 @@ struct Writer {
     last_good: LastGood,
     /// The status of each object, by path, as it lies there; `None` until it was looked at.
     written: Option<BTreeMap<Arc<str>, Value>>,
+    uninjected: Uninjected,
     failed: bool,
 }
 
@@ -67,6 +73,7 @@ impl Writer {
             recorder: Recorder::new(cluster.client.clone(), reporter),
             last_good: LastGood::new(cluster),
             written: None,
+            uninjected: Uninjected::default(),
             failed: false,
         }
     }
@@ -96,6 +103,34 @@ impl Writer {
             self.object(object, &mut written).await;
         }
         self.written = Some(written);
+    }
+
+    /// An Event for each pod that was meant for the mesh and is not in it.
+    async fn uninjected(&mut self, standing: &Standing, neighbour: Neighbour) {
+        let namespaces = &self.cluster.namespaces;
+        let labels = |name: &str| {
+            let namespace = namespaces.get(&ObjectRef::new(name))?;
+            Some(Namespace { name: name.to_owned(), labels: namespace.labels().clone() })
+        };
+        for missed in self.uninjected.news(&standing.pods, labels, neighbour) {
+            tracing::info!(namespace = missed.namespace, pod = missed.name, reason = missed.note, "has no sidecar");
+            let reference = of_pod(&missed);
+            self.publish("NotInjected", missed.note, &reference).await;
+        }
+    }
+
+    /// One that is lost is no reason to write all again.
+    async fn publish(&self, reason: &str, note: String, about: &ObjectReference) {
+        let event = Event {
+            type_: EventType::Warning,
+            reason: reason.to_owned(),
+            note: Some(note.chars().take(NOTE_MAX).collect()),
+            action: "Check".to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, about).await {
+            tracing::warn!(%error, object = ?about.name, "no Event could be written");
+        }
     }
 
     fn fails(&mut self, error: &kube::Error, what: &str) {
@@ -138,16 +173,7 @@ impl Writer {
             return;
         }
         let note = object.problems.iter().find(|problem| problem.code == reason).map_or(note, sentence);
-        let event = Event {
-            type_: EventType::Warning,
-            reason,
-            note: Some(note.chars().take(NOTE_MAX).collect()),
-            action: "Check".to_owned(),
-            secondary: None,
-        };
-        if let Err(error) = self.recorder.publish(&event, &target.reference()).await {
-            tracing::warn!(%error, object = %object.text.path, "no Event could be written");
-        }
+        self.publish(&reason, note, &target.reference()).await;
     }
 
     /// The status of all objects as it lies there, so that a new leader goes on where the old one stopped.
@@ -168,6 +194,17 @@ impl Writer {
             }
         }
         Ok(written)
+    }
+}
+
+fn of_pod(missed: &Missed) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        namespace: Some(missed.namespace.clone()),
+        name: Some(missed.name.clone()),
+        uid: Some(missed.uid.clone()),
+        ..ObjectReference::default()
     }
 }
 

@@ -160,7 +160,9 @@ pub(super) fn seen_pod(pod: &Pod) -> Option<Seen> {
     if let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) {
         // What they say changes with each version of the injector; that they are there is what counts.
         let marks = MARKS.iter().filter(|mark| pod.annotations().contains_key(**mark));
-        let marks: Map<String, Value> = marks.map(|mark| ((*mark).to_owned(), json!(""))).collect();
+        let mut marks: Map<String, Value> = marks.map(|mark| ((*mark).to_owned(), json!(""))).collect();
+        let words = pod.annotations().iter().filter(|(key, _)| WORDS.contains(&key.as_str()));
+        marks.extend(words.map(|(key, word)| (key.clone(), json!(word))));
         metadata.insert("annotations".to_owned(), Value::Object(marks));
         let leaves = pod.meta().deletion_timestamp.as_ref();
         metadata.extend(leaves.map(|since| ("deletionTimestamp".to_owned(), json!(since))));
@@ -182,7 +184,7 @@ fn word(value: bool) -> &'static str {
     if value { "True" } else { "False" }
 }
 
-/// Its ports, where it names some.
+/// Its ports, where it names some; and Istio's sidecar, whose presence says something.
 fn container(container: &Container) -> Option<Value> {
     let ports: Vec<Value> = container
         .ports
@@ -190,8 +192,11 @@ fn container(container: &Container) -> Option<Value> {
         .flatten()
         .map(|port| json!({"name": port.name, "containerPort": port.container_port, "protocol": port.protocol}))
         .collect();
-    (!ports.is_empty()).then(|| json!({"name": container.name, "ports": ports}))
+    (!ports.is_empty() || container.name == ISTIO).then(|| json!({"name": container.name, "ports": ports}))
 }
 
+const ISTIO: &str = "istio-proxy";
+/// By these a pod asks for a sidecar, or for none.
+const WORDS: &[&str] = &["sidecar.istio.io/inject", "weft.dev/inject"];
 /// Of injection, ours and Istio's.
 const MARKS: &[&str] = &["sidecar.weft.dev/status", "sidecar.istio.io/status"];

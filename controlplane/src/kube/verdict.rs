@@ -5,7 +5,7 @@
 use crate::status::ProblemLine;
 use crate::world::ObjectStanding;
 use serde_json::{Value, json};
-use weft_config::ObjectVersion;
+use weft_config::{Code, ObjectVersion};
 
 /// The status of one object, without what was there before.
 pub(super) fn verdict(standing: &ObjectStanding, before: Option<&Value>, now: &str) -> Value {
@@ -56,18 +56,23 @@ pub(super) fn verdict(standing: &ObjectStanding, before: Option<&Value>, now: &s
 fn accepted_condition(standing: &ObjectStanding, errors: &[&ProblemLine]) -> Value {
     let reason = errors.first().map_or("Accepted", |problem| problem.code.as_str());
     let text = errors.iter().map(|problem| sentence(problem)).collect::<Vec<_>>().join("; ");
-    match standing.version {
-        Some(ObjectVersion::Current) if errors.is_empty() => {
+    let forbidden = errors.iter().find(|problem| problem.code == Code::NotAllowed.name());
+    match (standing.version, forbidden) {
+        // Somebody waits for a filter that will never run.
+        (Some(ObjectVersion::Current), Some(problem)) => {
+            condition("Accepted", "False", &problem.code, format!("{text}; the rest of it counts"))
+        }
+        (Some(ObjectVersion::Current), None) if errors.is_empty() => {
             let warnings = standing.problems.len();
             let text = if warnings == 0 { String::new() } else { format!("with {warnings} warning(s), see problems") };
             condition("Accepted", "True", "Accepted", text)
         }
         // It counts, and something else is wrong: a name that leads nowhere, a filter that is refused.
-        Some(ObjectVersion::Current) => condition("Accepted", "True", reason, text),
-        Some(ObjectVersion::LastGood) => {
+        (Some(ObjectVersion::Current), None) => condition("Accepted", "True", reason, text),
+        (Some(ObjectVersion::LastGood), _) => {
             condition("Accepted", "False", reason, format!("{text}; an earlier version counts"))
         }
-        None => condition("Accepted", "False", reason, format!("{text}; no version of it counts")),
+        (None, _) => condition("Accepted", "False", reason, format!("{text}; no version of it counts")),
     }
 }
 

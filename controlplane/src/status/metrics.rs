@@ -5,7 +5,7 @@
 use std::fmt::{Display, Write};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use weft_config::World;
+use weft_config::{Code, Problem, World};
 
 pub(crate) struct Metrics {
     started: SystemTime,
@@ -21,6 +21,7 @@ pub(crate) struct Metrics {
     invalid: AtomicU64,
     services: AtomicU64,
     problems: AtomicU64,
+    unsupported: AtomicU64,
     requests: AtomicU64,
     issued: AtomicU64,
     refused: AtomicU64,
@@ -68,6 +69,7 @@ impl Metrics {
             invalid: AtomicU64::new(0),
             services: AtomicU64::new(0),
             problems: AtomicU64::new(0),
+            unsupported: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             issued: AtomicU64::new(0),
             refused: AtomicU64::new(0),
@@ -106,6 +108,8 @@ impl Metrics {
         let read = if errors == 0 { &self.valid } else { &self.invalid };
         read.fetch_add(1, Relaxed);
         self.problems.store(world.problems().len() as u64, Relaxed);
+        let of_kinds = |problem: &&Problem| problem.code == Code::NotSupported && problem.field == "kind";
+        self.unsupported.store(world.problems().iter().filter(of_kinds).count() as u64, Relaxed);
         let services = world.objects().filter(|object| matches!(object.kind, "Service" | "ServiceEntry")).count();
         self.services.store(services as u64, Relaxed);
     }
@@ -161,6 +165,8 @@ impl Metrics {
         text.one("galley_validation_passed", "counter", "Configurations read without an error.", "", read(&self.valid));
         text.one("galley_validation_failed", "counter", "Configurations read with errors.", "", read(&self.invalid));
         text.one("weft_configuration_problems", "gauge", "Problems of what is written.", "", read(&self.problems));
+        let unsupported = "Objects of kinds on which nobody acts.";
+        text.one("weft_unsupported_objects", "gauge", unsupported, "", read(&self.unsupported));
         text.one("citadel_server_csr_count", "counter", "Certificates asked for.", "", read(&self.requests));
         let issued = "citadel_server_success_cert_issuance_count";
         text.one(issued, "counter", "Certificates issued.", "", read(&self.issued));

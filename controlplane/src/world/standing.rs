@@ -11,10 +11,11 @@ use std::sync::Arc;
 use weft_config::{ObjectVersion, SourceFile};
 use weft_snapshot::Digest;
 
-/// All objects of a cluster that configure the mesh.
+/// All objects of a cluster that configure the mesh, and its pods.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Standing {
     pub(crate) objects: Vec<ObjectStanding>,
+    pub(crate) pods: Vec<SourceFile>,
     /// Texts that count in place of broken ones.
     pub(crate) last_good: Vec<SourceFile>,
 }
@@ -60,7 +61,9 @@ impl Loop {
             count: counts.get(&file.path).copied().unwrap_or_default(),
             running: self.running(&file.path),
         };
+        let is_pod = |file: &&SourceFile| file.created.is_some() && file.path.starts_with("Pod/");
         Standing {
+            pods: self.files.files.iter().filter(is_pod).cloned().collect(),
             objects: self.files.files.iter().filter(configures).map(standing).collect(),
             last_good: world.last_good().cloned().collect(),
         }

@@ -1,10 +1,11 @@
 //! ConfigMap `weft-root` in every namespace: by what is in it a pod's sidecar knows its control plane at first contact.
 //!
-//! Kept by every replica, whatever anybody does to it. It does not know where roots come from.
+//! Kept by every replica, whatever anybody does to it. Where the control plane of another mesh does the same, it says so:
+//! each would undo the other's for ever. It does not know where roots come from.
 
 use super::MANAGER;
 use crate::ca::Authority;
-use crate::kube::{events, said};
+use crate::kube::{Here, events, said};
 use futures_util::{Stream, StreamExt, stream};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{Api, Patch, PatchParams};
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Until the process ends.
-pub(crate) async fn keep(client: Client, authority: Arc<Authority>) {
+pub(crate) async fn keep(client: Client, here: Here, authority: Arc<Authority>) {
     let named = watcher::Config::default().fields(&format!("metadata.name={NAME}"));
     let namespaces = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
     let namespaces = quiet("namespaces", events(namespaces, watcher::Config::default()));
@@ -30,17 +31,35 @@ pub(crate) async fn keep(client: Client, authority: Arc<Authority>) {
                 namespace.metadata.deletion_timestamp.is_none().then(|| (namespace.name_any(), ()))
             }),
             Some(event) = configmaps.next() => kept.configmaps.take(event, |configmap| {
-                let root = configmap.data.as_ref().and_then(|data| data.get(KEY)).cloned();
-                Some((configmap.namespace().unwrap_or_default(), root.unwrap_or_default()))
+                Some((configmap.namespace().unwrap_or_default(), Shown::of(configmap)))
             }),
             // Roots turn, and what failed is tried again.
-            _ = ticks.tick() => {}
+            _ = ticks.tick() => kept.patience = Patience::Over,
         }
-        let root = authority.issuing().roots_pem();
-        let missing = kept.missing(&root);
-        if !missing.is_empty() {
-            kept.write(&client, &root, missing).await;
+        let wanted = Shown { root: authority.issuing().roots_pem(), owner: here.namespace.clone() };
+        let missing = kept.missing(&wanted);
+        kept.meet_rivals(&wanted.owner);
+        // Against another's writes ours come once a second, and no faster.
+        if !missing.is_empty() && (kept.rivals.is_empty() || kept.patience == Patience::Over) {
+            kept.write(&client, &wanted, missing).await;
+            kept.patience = Patience::Begun;
         }
+    }
+}
+
+/// What pods of a namespace are shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Shown {
+    root: String,
+    /// The namespace of the control plane that wrote it.
+    owner: String,
+}
+
+impl Shown {
+    fn of(configmap: &ConfigMap) -> Self {
+        let root = configmap.data.as_ref().and_then(|data| data.get(KEY)).cloned();
+        let owner = configmap.annotations().get(OWNER).cloned();
+        Self { root: root.unwrap_or_default(), owner: owner.unwrap_or_default() }
     }
 }
 
@@ -58,9 +77,22 @@ fn quiet<K>(
 struct Kept {
     namespaces: Mirror<()>,
     /// By namespace, what is in it.
-    configmaps: Mirror<String>,
+    configmaps: Mirror<Shown>,
     /// Said already.
     failed: BTreeSet<String>,
+    /// Namespaces in which we have written.
+    written: BTreeSet<String>,
+    /// Namespaces of other control planes that write there too, said already.
+    rivals: BTreeSet<String>,
+    patience: Patience,
+}
+
+/// Since our last write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Patience {
+    Begun,
+    #[default]
+    Over,
 }
 
 /// Objects by a key of theirs.
@@ -107,23 +139,44 @@ impl<V> Mirror<V> {
 
 impl Kept {
     /// Namespaces in which there is no such root, or another.
-    fn missing(&self, root: &str) -> Vec<String> {
+    fn missing(&self, wanted: &Shown) -> Vec<String> {
         if self.namespaces.complete == Complete::NotYet || self.configmaps.complete == Complete::NotYet {
             return Vec::new();
         }
         let lacks = |namespace: &&String| {
-            !namespace.starts_with("kube-") && self.configmaps.held.get(*namespace).is_none_or(|held| held != root)
+            !namespace.starts_with("kube-") && self.configmaps.held.get(*namespace).is_none_or(|held| held != wanted)
         };
         self.namespaces.held.keys().filter(lacks).cloned().collect()
     }
 
-    async fn write(&mut self, client: &Client, root: &str, namespaces: Vec<String>) {
+    /// Which control planes of other meshes have put their root where ours should be.
+    fn meet_rivals(&mut self, own: &str) {
+        let held = self.configmaps.held.iter();
+        // What lay there before our first write may be left of a mesh that is gone.
+        let over_ours = held.filter(|(namespace, shown)| {
+            !shown.owner.is_empty() && shown.owner != own && self.written.contains(*namespace)
+        });
+        for rival in over_ours.map(|(_, shown)| &shown.owner) {
+            if self.rivals.insert(rival.clone()) {
+                tracing::error!(
+                    rival,
+                    "the control plane in namespace {rival} writes ConfigMap {NAME} too: two meshes in one cluster undo each other's root, and pods start with either; uninstall one of them"
+                );
+            }
+        }
+    }
+
+    async fn write(&mut self, client: &Client, shown: &Shown, namespaces: Vec<String>) {
         let apply = |namespace: String| async move {
             let wanted = serde_json::json!({
                 "apiVersion": "v1",
                 "kind": "ConfigMap",
-                "metadata": {"name": NAME, "labels": {"app.kubernetes.io/part-of": "weft"}},
-                "data": {KEY: root},
+                "metadata": {
+                    "name": NAME,
+                    "labels": {"app.kubernetes.io/part-of": "weft"},
+                    "annotations": {OWNER: shown.owner},
+                },
+                "data": {KEY: shown.root},
             });
             let api = Api::<ConfigMap>::namespaced(client.clone(), &namespace);
             let parameters = PatchParams::apply(MANAGER).force();
@@ -135,8 +188,9 @@ impl Kept {
             let reason = match outcome {
                 Ok(Ok(_)) => {
                     self.failed.remove(&namespace);
+                    self.written.insert(namespace.clone());
                     // The watch will say the same.
-                    self.configmaps.held.insert(namespace, root.to_owned());
+                    self.configmaps.held.insert(namespace, shown.clone());
                     continue;
                 }
                 // The namespace is gone.
@@ -153,6 +207,7 @@ impl Kept {
 
 const NAME: &str = "weft-root";
 const KEY: &str = "root.pem";
+const OWNER: &str = "weft.dev/controlplane-namespace";
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const WRITE_MAX: Duration = Duration::from_secs(5);
 const AT_ONCE_MAX: usize = 8;
@@ -170,6 +225,22 @@ mod tests {
         }
     }
 
+    fn shown(root: &str, owner: &str) -> Shown {
+        Shown { root: root.to_owned(), owner: owner.to_owned() }
+    }
+
+    #[test]
+    fn another_mesh_is_met_once() {
+        let mut kept = Kept::default();
+        for (namespace, owner) in [("a", "weft-system"), ("b", ""), ("c", "weft-two"), ("d", "weft-two"), ("e", "gone")]
+        {
+            kept.configmaps.held.insert(namespace.to_owned(), shown("r", owner));
+        }
+        kept.written = ["a", "b", "c", "d"].map(str::to_owned).into();
+        kept.meet_rivals("weft-system");
+        assert_eq!(kept.rivals, BTreeSet::from(["weft-two".to_owned()]));
+    }
+
     #[test]
     fn what_is_missing_follows_the_watches() {
         let mut kept = Kept::default();
@@ -177,7 +248,11 @@ mod tests {
         for name in ["a", "kube-system"] {
             kept.namespaces.take(Apply(namespace(name)), entry);
         }
-        assert_eq!(kept.missing("r"), Vec::<String>::new(), "nothing is missing before all was listed");
+        assert_eq!(
+            kept.missing(&shown("r", "weft-system")),
+            Vec::<String>::new(),
+            "nothing is missing before all was listed"
+        );
         let steps = [
             ("listed", vec![Init, InitApply(namespace("a")), InitApply(namespace("kube-system")), InitDone], vec!["a"]),
             ("another", vec![Apply(namespace("b"))], vec!["a", "b"]),
@@ -187,10 +262,10 @@ mod tests {
         kept.configmaps.complete = Complete::Once;
         for (row, events, want) in steps {
             events.into_iter().for_each(|event| kept.namespaces.take(event, entry));
-            assert_eq!(kept.missing("r"), want, "{row}");
+            assert_eq!(kept.missing(&shown("r", "weft-system")), want, "{row}");
         }
-        kept.configmaps.held.insert("c".to_owned(), "r".to_owned());
-        assert_eq!(kept.missing("r"), Vec::<String>::new(), "written");
-        assert_eq!(kept.missing("r2"), ["c"], "the root turned");
+        kept.configmaps.held.insert("c".to_owned(), shown("r", "weft-system"));
+        assert_eq!(kept.missing(&shown("r", "weft-system")), Vec::<String>::new(), "written");
+        assert_eq!(kept.missing(&shown("r2", "weft-system")), ["c"], "the root turned");
     }
 }

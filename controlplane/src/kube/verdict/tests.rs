@@ -40,7 +40,7 @@ fn conditions() {
         ..standing(Some(Current), problems)
     };
     let unavailable = [("ImageUnavailable", "error", "spec.image")];
-    let rows: [(&str, ObjectStanding, &[&str]); 9] = [
+    let rows: [(&str, ObjectStanding, &[&str]); 10] = [
         ("good", standing(Some(Current), &[]), &["Accepted=True/Accepted"]),
         ("a warning", standing(Some(Current), &[("Shadowed", "warning", "spec")]), &["Accepted=True/Accepted"]),
         (
@@ -49,6 +49,11 @@ fn conditions() {
             &["Accepted=False/UnknownField"],
         ),
         ("broken now", standing(Some(LastGood), &[("BadValue", "error", "spec")]), &["Accepted=False/BadValue"]),
+        (
+            "what it attaches has no effect",
+            standing(Some(Current), &[("UnknownHost", "error", "spec"), ("NotAllowed", "error", "spec.filters[0]")]),
+            &["Accepted=False/NotAllowed"],
+        ),
         ("all run it", counted(3, 3), &["Accepted=True/Accepted", "Programmed=True/Acknowledged"]),
         ("some do", counted(1, 3), &["Accepted=True/Accepted", "Programmed=False/Pending"]),
         ("a filter is fetched", filter(None, &[]), &["Accepted=True/Accepted", "Resolved=Unknown/Pending"]),

@@ -43,7 +43,7 @@ pub(super) struct Desk {
     shared: Shared,
     settings: Settings,
     /// Whether Istio's injector is there too.
-    neighbour: ArcSwap<Neighbour>,
+    neighbour: Arc<ArcSwap<Neighbour>>,
     /// `None` until the API server trusts what we would show.
     tls: ArcSwapOption<ServerConfig>,
 }
@@ -65,7 +65,7 @@ pub(super) fn start(
         cluster: cluster.clone(),
         shared: shared.clone(),
         settings: options.settings.clone(),
-        neighbour: ArcSwap::from_pointee(Neighbour::None),
+        neighbour: shared.neighbour.clone(),
         tls: ArcSwapOption::empty(),
     });
     Ok(vec![tokio::spawn(keeper::keep(desk.clone())), tokio::spawn(server::serve(listener, desk))])

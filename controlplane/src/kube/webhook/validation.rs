@@ -5,11 +5,11 @@
 
 use super::review::{Asked, Verdict};
 use super::{Desk, namespaces};
-use crate::inject::{Decision, Namespace, Neighbour, decide};
+use crate::inject::selects;
 use crate::kube::kinds::{CUSTOM, Custom};
 use crate::kube::trim;
 use kube::api::DynamicObject;
-use serde_json::{Value, json};
+use serde_json::Value;
 use weft_config::Problem;
 
 pub(super) async fn judge(desk: &Desk, asked: &Asked) -> Result<Verdict, String> {
@@ -51,10 +51,10 @@ async fn checked(desk: &Desk, known: &Custom, object: &Value) -> Result<Verdict,
     Ok(Verdict::Denied { reason: reasons.join("\n"), warnings })
 }
 
-/// `field: what; what to do`.
+/// `object: field: what; what to do`.
 fn sentence(problem: &Problem) -> String {
     let place = if problem.field.is_empty() { String::new() } else { format!("{}: ", problem.field) };
-    format!("{place}{}; {}", problem.reason, problem.remedy)
+    format!("{}: {place}{}; {}", problem.object, problem.reason, problem.remedy)
 }
 
 /// In the mesh a policy that is ignored is a hole; elsewhere it is another's business.
@@ -62,16 +62,11 @@ async fn unsupported(desk: &Desk, asked: &Asked, kind: &str) -> Result<Verdict, 
     let neighbour = **desk.neighbour.load();
     let name = asked.namespace();
     let everywhere = name == desk.shared.cell.load().mesh().root_namespace;
-    if !everywhere && !in_mesh(&namespaces::current(desk, name).await?, neighbour) {
+    if !everywhere && !selects(&namespaces::current(desk, name).await?, neighbour) {
         return Ok(Verdict::allowed());
     }
     let reason = format!(
         "{kind} is not supported by this version of Weft, and would have no effect in namespace {name}, which is in the mesh; leave it out (`weft.dev/filters`, Filters and PeerAuthentication say what Weft can do), or take the namespace out of the mesh"
     );
     Ok(Verdict::Denied { reason, warnings: Vec::new() })
-}
-
-/// Whether a pod with nothing to say would be injected here, if it could be.
-fn in_mesh(namespace: &Namespace, neighbour: Neighbour) -> bool {
-    !matches!(decide(&json!({}), namespace, neighbour), Decision::Skip(_))
 }
