@@ -14,11 +14,12 @@ mod mesh;
 mod namespace;
 pub mod node;
 mod replica;
+mod truth;
 
 pub use caller::{Answer, Caller, Load, Tally};
 pub use environment::{image, image_prefix, image_tag, own_node};
 pub use kubectl::{get, kubectl, kubectl_with, try_kubectl};
-pub use mesh::{Filters, install, weft, weft_as};
+pub use mesh::{Filters, control_planes, install, install_checked, weft, weft_as, without_weft};
 pub use namespace::Namespace;
 pub use replica::Replica;
 pub use weft_tests::{eventually, within};

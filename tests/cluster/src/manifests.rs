@@ -1,6 +1,7 @@
 //! Pods and Services of the suite's own image, written as users write theirs: no mesh in them.
 
 use crate::image;
+use serde_json::{Value, json};
 
 /// A Service that selects `app: NAME`: port 80 is HTTP and gRPC, port 9000 raw TCP.
 pub fn service(name: &str) -> String {
@@ -74,6 +75,21 @@ spec:
 ---
 "
     )
+}
+
+/// One object of the mesh's kinds, as JSON.
+pub fn object(kind: &str, name: &str, spec: &Value) -> String {
+    let version = match kind {
+        "Filter" | "Mesh" => "weft.dev/v1alpha1",
+        "PeerAuthentication" => "security.istio.io/v1",
+        _ => "networking.istio.io/v1",
+    };
+    json!({"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec}).to_string()
+}
+
+/// The `http` of a VirtualService that sends all to one host.
+pub fn to(host: &str) -> Value {
+    json!([{"route": [{"destination": {"host": host}}]}])
 }
 
 /// Bookinfo as its manifests are, with our images in the place of its own.

@@ -1,11 +1,13 @@
 //! Weft in the cluster, put there by the command that a user types.
 
-use crate::{image_prefix, image_tag, own_node};
+use crate::{eventually, get, image_prefix, image_tag, kubectl_with, manifests, own_node, try_kubectl, within};
+use serde_json::json;
 use std::ffi::OsStr;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Once;
+use std::time::Duration;
 use weft_tests::{Registry, filter_component, push};
 
 /// `weft ARGUMENTS…`: what it says, both streams together.
@@ -38,6 +40,39 @@ pub fn install() {
         let (prefix, tag) = (image_prefix(), image_tag());
         weft(["install", "--image-prefix", &prefix, "--tag", &tag]).unwrap_or_else(|error| panic!("{error}"));
     });
+}
+
+/// Installed, and asked by the API server about what is written: until it knows the webhook's certificate it stores all.
+#[track_caller]
+pub fn install_checked() {
+    install();
+    let wrong = manifests::object("VirtualService", "probe", &json!({"hosts": ["a"], "rout": []}));
+    eventually("the webhook is asked", || match kubectl_with(["create", "--dry-run=server", "-f", "-"], &wrong) {
+        Err(said) if said.contains("validate.weft.dev") => Ok(()),
+        other => Err(other),
+    });
+}
+
+/// For suites with a control plane of their own, beside the cluster: one that runs in it would lead, and show its own root.
+#[track_caller]
+pub fn without_weft() {
+    if try_kubectl(["-n", "weft-system", "get", "deployment", "weft-controlplane"]).is_err() {
+        return;
+    }
+    weft(["uninstall", "--force"]).unwrap_or_else(|error| panic!("{error}"));
+    within(GONE_MAX, "no control plane runs any more", || {
+        let left = control_planes();
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    });
+}
+
+const GONE_MAX: Duration = Duration::from_secs(60);
+
+/// Addresses of the control plane's pods.
+pub fn control_planes() -> Vec<String> {
+    let pods = get(["-n", "weft-system", "pods", "-l", "app.kubernetes.io/name=weft-controlplane"]);
+    let addresses = pods["items"].as_array().into_iter().flatten().map(|pod| pod["status"]["podIP"].as_str());
+    addresses.map(|address| address.unwrap_or_default().to_owned()).collect()
 }
 
 /// A registry that pods reach: one of our own on the node's address, or the one from which a given cluster pulls.

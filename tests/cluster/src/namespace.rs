@@ -81,6 +81,25 @@ impl Namespace {
         Caller::new(&self.name, name)
     }
 
+    /// A namespace of the mesh in which these apps answer a caller.
+    #[track_caller]
+    pub fn shop(name: &str, apps: &[&str]) -> (Self, Caller) {
+        let namespace = Self::new(name, &["istio-injection=enabled"]);
+        let all: String = apps.iter().map(|app| manifests::service(app) + &manifests::app(app, "v1")).collect();
+        namespace.apply(&(all + &manifests::caller("caller")));
+        apps.iter().for_each(|app| namespace.ready(&[&format!("{app}-v1")]));
+        let caller = namespace.caller("caller");
+        for app in apps {
+            caller.until(&namespace.url(app), &[], |answer| answer.status == 200);
+        }
+        (namespace, caller)
+    }
+
+    /// Of a Service of this namespace, from any other too.
+    pub fn url(&self, service: &str) -> String {
+        format!("http://{service}.{}/", self.name)
+    }
+
     /// The pods with a label: `pods("app=reviews")`.
     #[track_caller]
     pub fn pods(&self, selector: &str) -> Vec<Value> {

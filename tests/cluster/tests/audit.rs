@@ -2,6 +2,7 @@
 //!
 //! It judges the suites that ran before it on the same node; on another cluster there is no log to read.
 
+use serde_json::Value;
 use std::collections::BTreeSet;
 use weft_cluster_tests::{audit, own_node};
 
@@ -9,10 +10,16 @@ use weft_cluster_tests::{audit, own_node};
 fn nothing_was_forbidden() {
     let forbidden: Vec<_> = audit::requests()
         .into_iter()
-        .filter(audit::was_forbidden)
+        .filter(|event| audit::was_forbidden(event) && !was_meant(event))
         .map(|event| format!("{} {} {}", event["user"]["username"], event["verb"], event["requestURI"]))
         .collect();
     assert!(forbidden.is_empty(), "{forbidden:#?}");
+}
+
+/// Suite `filters` asks for pull secrets that may not be read, to see what status says then.
+fn was_meant(event: &Value) -> bool {
+    let object = &event["objectRef"];
+    object["resource"] == "secrets" && object["namespace"].as_str().unwrap_or_default().starts_with("filters-locked")
 }
 
 #[test]

@@ -74,7 +74,6 @@ kind: Filter
 metadata: {{name: canary}}
 spec:
   image: {image}
-  limits: {{deadline: 50ms}}
   config:
     subsets: {{v1: 50, v3: 50}}
     matches: [{{header: x-reviews, exact: v3, subset: v3}}]
@@ -130,7 +129,6 @@ kind: Filter
 metadata: {{name: authz}}
 spec:
   image: {image}
-  limits: {{deadline: 50ms}}
   config:
     allow: [{{principals: [cluster.local/ns/{namespace}/sa/bookinfo-reviews]}}]
 ---

@@ -81,7 +81,6 @@ metadata: {{name: headers}}
 spec:
   image: {image}
   refresh: 1s
-  limits: {{deadline: 50ms}}
   config: {{response: {{set: {{x-filtered: 'yes'}}}}}}
 ---
 apiVersion: networking.istio.io/v1

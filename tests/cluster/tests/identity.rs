@@ -1,8 +1,8 @@
 //! Who a pod is: first contact by its token, renewal without an API server, and the root that outlives everybody.
 //!
 //! The control plane and the sidecars run as processes on the node, with real tokens of real pods (whose containers
-//! never start, which no token minds). It runs before Weft is installed: two meshes in one cluster would each keep
-//! their root in every namespace.
+//! never start, which no token minds), and Weft is not in the cluster: two meshes would each keep their root in every
+//! namespace.
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
-use weft_cluster_tests::{Namespace, eventually, node, own_node, try_kubectl, within};
+use weft_cluster_tests::{Namespace, eventually, node, own_node, try_kubectl, within, without_weft};
 use weft_tests::{Process, weft};
 
 /// A replica of a control plane that keeps its CA in the namespace of the test.
@@ -22,6 +22,7 @@ struct Plane {
 
 impl Plane {
     fn start(namespace: &Namespace, replica: &str, arguments: &[&str]) -> Self {
+        without_weft();
         let folder = tempfile::tempdir().unwrap();
         let (state, ports) = (folder.path().join("state"), folder.path().join("ports"));
         let mut command = Command::new(weft());

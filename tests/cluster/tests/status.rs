@@ -3,13 +3,14 @@
 
 use serde_json::{Value, json};
 use std::time::Duration;
-use weft_cluster_tests::{Namespace, Replica, get, kubectl, kubectl_with, try_kubectl, within};
+use weft_cluster_tests::{Namespace, Replica, get, kubectl, kubectl_with, try_kubectl, within, without_weft};
 
 const SOON: Duration = Duration::from_secs(10);
 /// The Lease's length, and a turn of the other replica.
 const TURN: Duration = Duration::from_secs(25);
 
 fn weft_system() {
+    without_weft();
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "weft-system"}});
     kubectl_with(["apply", "-f", "-"], &namespace.to_string()).unwrap();
     let crds = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/crds");
@@ -32,25 +33,8 @@ fn broken() -> String {
     virtual_service(json!({"hosts": ["reviews"], "http": [{"rout": []}]}))
 }
 
-/// Type, status and reason of a condition.
-fn condition(object: &Value, kind: &str) -> (String, String) {
-    let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    let found = conditions.into_iter().find(|condition| condition["type"] == kind).unwrap_or_default();
-    let text = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
-    (text("status"), text("reason"))
-}
-
 fn accepted(namespace: &Namespace, status: &str, reason: &str) -> Value {
-    within(SOON, &format!("Accepted is {status}, {reason}"), || {
-        let object = namespace.get(["virtualservice", "reviews"]);
-        let current = object["status"]["observedGeneration"] == object["metadata"]["generation"];
-        let found = condition(&object, "Accepted");
-        if current && found == (status.to_owned(), reason.to_owned()) {
-            Ok(object)
-        } else {
-            Err(object["status"].clone())
-        }
-    })
+    namespace.condition("virtualservice/reviews", "Accepted", status, reason)
 }
 
 #[test]
@@ -71,11 +55,7 @@ fn an_object_says_whether_it_counts_and_why_not() {
     );
     assert!(problem["remedy"].as_str().unwrap().contains("route"), "{problem}");
     assert_eq!(replica.revision().unwrap(), before, "the earlier version counts, and a status compiles nothing");
-    within(SOON, "an Event tells of it", || {
-        let events =
-            namespace.get(["events", "--field-selector", "involvedObject.kind=VirtualService,reason=UnknownField"]);
-        if events["items"].as_array().is_some_and(|items| !items.is_empty()) { Ok(()) } else { Err(events) }
-    });
+    namespace.event("VirtualService", "reviews", "UnknownField");
     namespace.apply(&good("/b"));
     let object = accepted(&namespace, "True", "Accepted");
     assert_eq!(object["status"]["proxies"]["summary"], "0/0");
@@ -92,20 +72,8 @@ fn a_filter_says_what_becomes_of_its_image() {
         "spec": {"image": "oci://127.0.0.1:1/audit:1", "selector": {"matchLabels": {"app": "reviews"}}},
     });
     namespace.apply(&filter.to_string());
-    within(SOON * 3, "the image cannot be resolved", || {
-        let object = namespace.get(["filter", "audit"]);
-        let found = condition(&object, "Resolved");
-        if found == ("False".to_owned(), "ImageUnavailable".to_owned()) {
-            Ok(())
-        } else {
-            Err(object["status"].clone())
-        }
-    });
-    within(SOON, "an Event tells of it", || {
-        let events =
-            namespace.get(["events", "--field-selector", "involvedObject.kind=Filter,reason=ImageUnavailable"]);
-        if events["items"].as_array().is_some_and(|items| !items.is_empty()) { Ok(()) } else { Err(events) }
-    });
+    namespace.condition("filter/audit", "Resolved", "False", "ImageUnavailable");
+    namespace.event("Filter", "audit", "ImageUnavailable");
 }
 
 #[test]
