@@ -53,8 +53,13 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Returns when it serves.
     pub async fn start(options: &Options) -> anyhow::Result<Self> {
-        let state = StateFolder::open(&options.state_path())?;
-        let claim = state.claim()?;
+        let (state, claim) = if options.state_shared {
+            StateFolder::claim_in(&options.state_path())?
+        } else {
+            let state = StateFolder::open(&options.state_path())?;
+            let claim = state.claim()?;
+            (state, claim)
+        };
         let now = ca::seconds(SystemTime::now());
         let mut origin = Box::pin(Origin::open(options)).await?;
         let authority = Arc::new(Box::pin(origin.authority(&state, options, now)).await?);

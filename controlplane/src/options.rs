@@ -32,9 +32,15 @@ pub struct Options {
     /// When nodes pull that image: Always, IfNotPresent or Never [default: as Kubernetes chooses by the tag]
     #[arg(long, value_name = "POLICY", env = "WEFT_SIDECAR_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub sidecar_pull_policy: Option<String>,
+    /// Names of Secrets, in the pods' own namespaces, by which nodes pull that image
+    #[arg(long, value_name = "NAME", env = "WEFT_SIDECAR_PULL_SECRETS", value_delimiter = ',')]
+    pub sidecar_pull_secrets: Vec<String>,
     /// Folder for keys, used tokens and compiled filters [default: $XDG_STATE_HOME/weft/controlplane]
     #[arg(long, value_name = "DIR", env = "WEFT_CONTROLPLANE_STATE")]
     pub state: Option<PathBuf>,
+    /// Replicas share --state, a volume that outlives them: each takes a folder in it that no other runs on
+    #[arg(long, requires = "kubernetes")]
+    pub state_shared: bool,
     /// Other replicas, which share this one's CA: what they have of filters is copied before this one serves
     #[arg(long, value_name = "ADDR", value_delimiter = ',')]
     pub replicas: Vec<SocketAddr>,
@@ -131,6 +137,7 @@ impl Options {
         let settings = inject::Settings {
             image: self.sidecar_image.clone().unwrap_or(usual.image),
             pull_policy: self.sidecar_pull_policy.clone(),
+            pull_secrets: self.sidecar_pull_secrets.clone(),
             ..usual
         };
         WebhookOptions { listen: self.webhook, settings }

@@ -113,6 +113,19 @@ impl StateFolder {
         }
     }
 
+    /// The first folder in `shared` on which no other control plane runs; the next one there finds what this one leaves.
+    pub fn claim_in(shared: &Path) -> Result<(Self, Lock), StateError> {
+        for number in 0..SHARERS_MAX {
+            let folder = Self::open(&shared.join(format!("replica-{number}")))?;
+            match folder.claim() {
+                Ok(claim) => return Ok((folder, claim)),
+                Err(StateError::Taken { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StateError::Taken { path: shared.to_owned() })
+    }
+
     /// For one read-change-write of a file that the CLI changes beside a running control plane.
     pub fn lock_changes(&self) -> Result<Lock, StateError> {
         let file = self.lock_file(CHANGES)?;
@@ -139,6 +152,8 @@ impl StateFolder {
 
 const RUNNING: &str = "running.lock";
 const CHANGES: &str = "changes.lock";
+/// More replicas than any mesh has.
+const SHARERS_MAX: u32 = 64;
 
 #[cfg(test)]
 mod tests {
@@ -178,5 +193,18 @@ mod tests {
         assert!(matches!(folder.claim(), Err(StateError::Taken { .. })));
         drop(held);
         folder.claim().unwrap();
+    }
+
+    #[test]
+    fn replicas_share_a_volume_and_take_over_what_others_left() {
+        let volume = tempfile::tempdir().unwrap();
+        let (first, held) = StateFolder::claim_in(volume.path()).unwrap();
+        first.write("a", b"kept").unwrap();
+        let (second, _held) = StateFolder::claim_in(volume.path()).unwrap();
+        assert_ne!(first.path(), second.path());
+        drop(held);
+        let (third, _held) = StateFolder::claim_in(volume.path()).unwrap();
+        assert_eq!(third.path(), first.path());
+        assert_eq!(third.read("a").unwrap().as_deref(), Some(&b"kept"[..]));
     }
 }

@@ -136,6 +136,11 @@ impl Crd {
         format!("{}.{}", self.plural, self.group)
     }
 
+    /// Istio has a CRD of this name too.
+    pub(crate) fn is_istios(&self) -> bool {
+        self.group != WEFT
+    }
+
     /// The object, with one schema for all versions.
     pub(crate) fn definition(&self) -> Value {
         let (schema, columns) = (self.schema(), self.columns());

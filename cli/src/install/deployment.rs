@@ -2,7 +2,8 @@
 //!
 //! It does not know what they may ask of the API server: that is `rbac`.
 
-use super::objects::{Choice, NAME, control_plane_labels, metadata, selector};
+use super::choice::Choice;
+use super::objects::{NAME, control_plane_labels, metadata, selector};
 use serde_json::{Value, json};
 
 pub(super) fn object(choice: &Choice) -> Value {
@@ -21,28 +22,38 @@ pub(super) fn object(choice: &Choice) -> Value {
 }
 
 fn pod(choice: &Choice) -> Value {
-    json!({
+    let state = match &choice.state_claim {
+        Some(claim) => json!({"name": "state", "persistentVolumeClaim": {"claimName": claim}}),
+        None => json!({"name": "state", "emptyDir": {}}),
+    };
+    let mut pod = json!({
         "serviceAccountName": NAME,
         "securityContext": {
             "runAsNonRoot": true,
             "runAsUser": USER,
             "runAsGroup": USER,
             "fsGroup": USER,
+            // A volume that was used before keeps its files to their owner.
+            "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [{
             "weight": 100,
             "podAffinityTerm": {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": selector()}},
         }]}},
-        "terminationGracePeriodSeconds": 30,
+        "terminationGracePeriodSeconds": 30 + choice.pre_stop_seconds,
         "containers": [container(choice)],
-        "volumes": [{"name": "state", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
-    })
+        "volumes": [state, {"name": "tmp", "emptyDir": {}}],
+    });
+    if !choice.image_pull_secrets.is_empty() {
+        pod["imagePullSecrets"] = choice.image_pull_secrets.iter().map(|name| json!({"name": name})).collect();
+    }
+    pod
 }
 
 fn container(choice: &Choice) -> Value {
     let from_pod = |name, path| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
-    json!({
+    let mut container = json!({
         "name": NAME,
         "image": choice.image("weft-controlplane"),
         "args": [
@@ -68,10 +79,7 @@ fn container(choice: &Choice) -> Value {
         "startupProbe": probe(2, 150),
         "readinessProbe": probe(2, 2),
         "livenessProbe": probe(10, 6),
-        "resources": {
-            "requests": {"cpu": "100m", "memory": "128Mi"},
-            "limits": {"memory": "1Gi"},
-        },
+        "resources": choice.resources,
         "securityContext": {
             "allowPrivilegeEscalation": false,
             "readOnlyRootFilesystem": true,
@@ -82,7 +90,20 @@ fn container(choice: &Choice) -> Value {
             {"name": "state", "mountPath": "/var/lib/weft"},
             {"name": "tmp", "mountPath": "/tmp"},
         ],
-    })
+    });
+    let mut add =
+        |list: &str, entry: Value| container[list].as_array_mut().into_iter().for_each(|all| all.push(entry.clone()));
+    if choice.state_claim.is_some() {
+        add("args", "--state-shared".into());
+    }
+    if !choice.image_pull_secrets.is_empty() {
+        add("env", json!({"name": "WEFT_SIDECAR_PULL_SECRETS", "value": choice.image_pull_secrets.join(",")}));
+    }
+    // Until then callers may still be sent here.
+    if choice.pre_stop_seconds > 0 {
+        container["lifecycle"] = json!({"preStop": {"sleep": {"seconds": choice.pre_stop_seconds}}});
+    }
+    container
 }
 
 /// The world's loop answers it, so that a stuck one shows.

@@ -2,6 +2,7 @@
 //!
 //! It does not know how the API is spoken to (`cluster`), nor what the objects say (`objects`).
 
+mod choice;
 mod cluster;
 mod crd;
 mod deployment;
@@ -15,9 +16,11 @@ mod webhook;
 
 use crate::output::{progress, say};
 use anyhow::{Context as _, Result, bail};
+use choice::{Choice, Values};
 use cluster::{Cluster, Connection, Outcome, Reference};
-use objects::{Choice, NAME, NAMESPACE, Objects};
+use objects::{NAME, NAMESPACE, Objects};
 use serde_json::Value;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,7 +29,7 @@ pub(crate) use uninstall::{UninstallOptions, uninstall};
 /// Installs Weft into the cluster of the kubeconfig, or makes what is there as it should be
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  weft install\n  weft install --dry-run | kubectl diff -f -\n  weft install --pull-secrets shop,stock"
+    after_help = "Examples:\n  weft install\n  weft install --dry-run | kubectl diff -f -\n  weft install --values values.yaml"
 )]
 pub(crate) struct InstallOptions {
     #[command(flatten)]
@@ -34,15 +37,18 @@ pub(crate) struct InstallOptions {
     /// Registry, and path, of Weft's images [default: what runs, else weft.dev]
     #[arg(long, value_name = "PREFIX")]
     image_prefix: Option<String>,
-    /// Tag of Weft's images
-    #[arg(long, value_name = "TAG", default_value = env!("CARGO_PKG_VERSION"))]
-    tag: String,
+    /// Tag of Weft's images [default: this release's]
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
     /// Replicas of the control plane [default: what runs, else 2]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     replicas: Option<u16>,
     /// Namespaces in which the control plane may read pull secrets that Filters name
     #[arg(long, value_name = "NS", value_delimiter = ',')]
     pull_secrets: Vec<String>,
+    /// Everything else that may be chosen: a file of values, as the Helm chart's (deploy/chart/values.yaml)
+    #[arg(short = 'f', long, value_name = "FILE")]
+    values: Option<PathBuf>,
     /// Leaves Istio's labels to Istio, as where its injector is found [default: found out; off with --dry-run]
     #[arg(long)]
     beside_istio: bool,
@@ -56,17 +62,15 @@ pub(crate) struct InstallOptions {
 
 pub(crate) async fn install(options: InstallOptions) -> Result<ExitCode> {
     if options.dry_run {
-        let choice = options.choice(None, options.beside_istio);
+        let choice = options.choice(None, options.beside_istio)?;
         say(weft_config::to_yaml_documents(Objects::new(&choice).all()).trim_end());
         return Ok(ExitCode::SUCCESS);
     }
     let cluster = Cluster::connect(&options.connection).await?;
-    if put(&cluster, &options).await?.is_none() {
-        return Ok(ExitCode::FAILURE);
-    }
+    let Some(choice) = put(&cluster, &options).await? else { return Ok(ExitCode::FAILURE) };
     progress(format!(
         "Weft {} runs. Next: kubectl label namespace NAMESPACE istio-injection=enabled, then restart its workloads",
-        options.tag
+        choice.tag
     ));
     Ok(ExitCode::SUCCESS)
 }
@@ -106,7 +110,8 @@ pub(crate) async fn upgrade(options: UpgradeOptions) -> Result<ExitCode> {
 async fn put(cluster: &Cluster, options: &InstallOptions) -> Result<Option<Choice>> {
     let found = preflight::look(cluster).await?;
     let beside_istio = options.beside_istio || found.istio_injects;
-    let choice = options.choice(running(cluster).await?.as_ref(), beside_istio);
+    // Without the right to look it goes on: what is missing is said by name.
+    let choice = options.choice(running(cluster).await.unwrap_or_default().as_ref(), beside_istio)?;
     let mut objects = Objects::new(&choice);
     let missing = preflight::missing(cluster, &objects, &found).await?;
     if !missing.is_empty() {
@@ -160,17 +165,16 @@ async fn apply(cluster: &Cluster, what: &str, objects: &[Value]) -> Result<()> {
 
 impl InstallOptions {
     /// What is asked for, then what runs, then the defaults.
-    fn choice(&self, running: Option<&Value>, beside_istio: bool) -> Choice {
-        let spec = running.map(|deployment| &deployment["spec"]);
-        let replicas = spec.and_then(|spec| spec["replicas"].as_u64()).and_then(|n| u16::try_from(n).ok());
-        let image = spec.and_then(|spec| spec["template"]["spec"]["containers"][0]["image"].as_str());
-        let prefix = image.and_then(|image| Some(image.rsplit_once('/')?.0.to_owned()));
-        Choice {
-            image_prefix: self.image_prefix.clone().or(prefix).unwrap_or_else(|| "weft.dev".to_owned()),
+    fn choice(&self, running: Option<&Value>, beside_istio: bool) -> Result<Choice> {
+        let options = Values {
+            image_prefix: self.image_prefix.clone(),
             tag: self.tag.clone(),
-            replicas: self.replicas.or(replicas.filter(|n| *n > 0)).unwrap_or(2),
-            pull_secrets: self.pull_secrets.clone(),
-            beside_istio,
-        }
+            replicas: self.replicas,
+            pull_secrets: Some(self.pull_secrets.clone()).filter(|namespaces| !namespaces.is_empty()),
+            beside_istio: beside_istio.then_some(true),
+            ..Values::default()
+        };
+        let file = self.values.as_deref().map(Values::read).transpose()?.unwrap_or_default();
+        Ok(options.or(file).or(running.map(Values::of).unwrap_or_default()).into())
     }
 }

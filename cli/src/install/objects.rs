@@ -2,6 +2,7 @@
 //!
 //! The Helm chart under deploy/chart says the same, and a test compares the two. It does not talk to a cluster.
 
+use super::choice::Choice;
 use super::{crd, deployment, rbac};
 use serde_json::{Value, json};
 use weft_controlplane::inject::Neighbour;
@@ -11,24 +12,6 @@ pub(crate) const NAMESPACE: &str = "weft-system";
 pub(crate) const NAME: &str = "weft-controlplane";
 /// On every object; an object without it is somebody else's.
 pub(crate) const PART_OF: (&str, &str) = ("app.kubernetes.io/part-of", "weft");
-
-/// What a person may choose.
-#[derive(Clone, Debug)]
-pub(crate) struct Choice {
-    pub(crate) image_prefix: String,
-    pub(crate) tag: String,
-    pub(crate) replicas: u16,
-    /// Namespaces whose pull secrets the control plane may read.
-    pub(crate) pull_secrets: Vec<String>,
-    /// Istio's injector serves here, and its labels stay its own.
-    pub(crate) beside_istio: bool,
-}
-
-impl Choice {
-    pub(crate) fn image(&self, name: &str) -> String {
-        format!("{}/{name}:{}", self.image_prefix.trim_end_matches('/'), self.tag)
-    }
-}
 
 /// The objects, by when they may be applied.
 pub(crate) struct Objects {
@@ -47,7 +30,11 @@ impl Objects {
         let mut control_plane = rbac::objects(choice);
         control_plane.extend([mesh(), service(), disruption_budget(), deployment::object(choice)]);
         Self {
-            crds: crd::ALL.iter().map(crd::Crd::definition).collect(),
+            crds: crd::ALL
+                .iter()
+                .filter(|crd| choice.istio_crds || !crd.is_istios())
+                .map(crd::Crd::definition)
+                .collect(),
             namespace: namespace(),
             control_plane,
             webhooks: webhook::configurations(neighbour).map(labelled).into(),

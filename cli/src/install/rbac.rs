@@ -2,7 +2,8 @@
 //!
 //! The cluster suite holds this against the API server's audit log: what is refused, and what is never used, fails it.
 
-use super::objects::{Choice, NAME, NAMESPACE, control_plane_labels, labels, metadata};
+use super::choice::Choice;
+use super::objects::{NAME, NAMESPACE, control_plane_labels, labels, metadata};
 use serde_json::{Value, json};
 
 pub(crate) const SECRET_READER: &str = "weft-secret-reader";

@@ -1,7 +1,8 @@
 //! Waiting until what was applied works, with progress, and with the reason where it does not.
 
+use super::choice::Choice;
 use super::cluster::{Cluster, Reference};
-use super::objects::{Choice, NAME, NAMESPACE};
+use super::objects::{NAME, NAMESPACE};
 use crate::output::progress;
 use anyhow::{Result, bail};
 use serde_json::Value;
@@ -49,6 +50,32 @@ pub(super) async fn gone(cluster: &Cluster, references: &[Reference], within: Du
         }
     }
     Ok(())
+}
+
+/// Until no replica runs: each ends in order, with the rights that it has until then.
+pub(super) async fn ended(cluster: &Cluster, within: Duration) -> Result<()> {
+    let until = Instant::now() + within;
+    let mut said = 0;
+    loop {
+        let left = replicas(cluster).await?.len();
+        if left == 0 {
+            return Ok(());
+        }
+        if left != said {
+            progress(format!("control plane: {left} replicas are ending"));
+            said = left;
+        }
+        if Instant::now() > until {
+            bail!("{left} replicas still run after {within:?}: see kubectl -n {NAMESPACE} get pods, then run it again");
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// The control plane's pods.
+async fn replicas(cluster: &Cluster) -> Result<Vec<Value>> {
+    let labels = format!("app.kubernetes.io/name={NAME}");
+    cluster.list(&Reference::new("v1", "Pod", Some(NAMESPACE), ""), &labels, "").await
 }
 
 /// Until every replica is of this version and ready.
@@ -112,9 +139,7 @@ impl Rollout {
 
 /// What keeps the first pod that is not ready from being so, in its own words.
 async fn hindrance(cluster: &Cluster) -> Result<Option<String>> {
-    let labels = format!("app.kubernetes.io/name={NAME}");
-    let pods = cluster.list(&Reference::new("v1", "Pod", Some(NAMESPACE), ""), &labels, "").await?;
-    Ok(pods.iter().find_map(reason))
+    Ok(replicas(cluster).await?.iter().find_map(reason))
 }
 
 fn reason(pod: &Value) -> Option<String> {

@@ -1,7 +1,8 @@
 //! `weft uninstall`: what Weft put into a cluster goes, in an order in which nothing of the cluster is held up.
 
+use super::choice::{Choice, Values};
 use super::cluster::{Cluster, Connection, Reference};
-use super::objects::{Choice, NAMESPACE, Objects, PART_OF};
+use super::objects::{NAMESPACE, Objects, PART_OF};
 use super::{crd, preflight, rbac, ready, sidecars};
 use crate::output::{progress, say};
 use anyhow::{Result, bail};
@@ -37,20 +38,17 @@ pub(crate) async fn uninstall(options: UninstallOptions) -> Result<ExitCode> {
         );
         return Ok(ExitCode::FAILURE);
     }
-    let objects = Objects::new(&Choice {
-        image_prefix: String::new(),
-        tag: String::new(),
-        replicas: 1,
-        pull_secrets: Vec::new(),
-        beside_istio: false,
-    });
+    let objects = Objects::new(&Choice::from(Values::default()));
     // First what would refuse pods once nobody answers.
     delete(&cluster, "webhooks", objects.webhooks.iter().map(Reference::of)).await?;
     let bindings = cluster.list(&rolebindings(), &format!("{}={}", PART_OF.0, PART_OF.1), "").await?;
     let readers = bindings.iter().filter(|binding| binding["roleRef"]["name"] == rbac::SECRET_READER);
     // The Mesh is its owner's, as all configuration is.
     let own = objects.control_plane.iter().rev().filter(|object| object["kind"] != "Mesh");
-    delete(&cluster, "control plane", own.chain(readers).map(Reference::of)).await?;
+    let (runs, rights): (Vec<_>, Vec<_>) = own.chain(readers).partition(|object| object["kind"] == "Deployment");
+    delete(&cluster, "control plane", runs.into_iter().map(Reference::of)).await?;
+    ready::ended(&cluster, GONE_WITHIN).await?;
+    delete(&cluster, "rights and the like", rights.into_iter().map(Reference::of)).await?;
     if options.purge {
         purge(&cluster).await?;
     } else {

@@ -4,7 +4,7 @@
 //! container starts, so that the app's own init containers are in the mesh, and it ends after the app has.
 
 use super::decision::name;
-use super::overlay::overlay;
+use super::overlay::{lists, overlay};
 use super::volume::{self, ROOT_FOLDER, STATE_FOLDER, TOKEN_FOLDER};
 use super::wishes::Wishes;
 use super::{HEALTH_PORT, INIT, METRICS_PORT, PROXY, STATUS_PORT, Settings, TRUST_DOMAIN, UID, metrics, probe};
@@ -39,6 +39,16 @@ pub(super) fn place(pod: &mut Value, sidecar: &Sidecar<'_>) {
         }
         list.insert(at, container);
     }
+}
+
+/// Beside the pod's own: what it needs for its own images stays.
+pub(super) fn pull_secrets(pod: &mut Value, names: &[String]) {
+    let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut).filter(|_| !names.is_empty()) else { return };
+    let list = spec.entry("imagePullSecrets").or_insert_with(|| json!([]));
+    if list.is_null() {
+        *list = json!([]);
+    }
+    lists(list, names.iter().map(|name| json!({"name": name})).collect(), "name");
 }
 
 impl Sidecar<'_> {

@@ -53,6 +53,8 @@ pub struct Settings {
     pub image: String,
     /// `Always`, `IfNotPresent` or `Never`; `None`: as Kubernetes chooses by the image's tag.
     pub pull_policy: Option<String>,
+    /// Names of Secrets in the pod's namespace by which its node pulls the image.
+    pub pull_secrets: Vec<String>,
     /// `HOST:PORT` that sidecars dial.
     pub controlplane: String,
     pub trust_domain: String,
@@ -64,6 +66,7 @@ impl Default for Settings {
         Self {
             image: format!("weft.dev/weft-proxy:{VERSION}"),
             pull_policy: None,
+            pull_secrets: Vec::new(),
             controlplane: "weft-controlplane.weft-system.svc:15012".to_owned(),
             trust_domain: TRUST_DOMAIN.to_owned(),
             neighbour: Neighbour::None,
@@ -118,6 +121,7 @@ fn patched(subject: Subject<'_>, settings: &Settings) -> Result<Injected, Refuse
         Sidecar { settings, wishes: &wishes, probes, metrics, keeps_image: before.is_some_and(|v| v == VERSION) };
     container::place(&mut pod, &sidecar);
     volume::place(&mut pod, &wishes);
+    container::pull_secrets(&mut pod, &settings.pull_secrets);
     metadata::label(&mut pod, subject.workload, settings.neighbour);
     metadata::annotate(&mut pod, &wishes, settings.neighbour);
     Ok(Injected { pod, not_supported: wishes.not_supported })

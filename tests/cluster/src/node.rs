@@ -1,6 +1,7 @@
 //! Harm to the node's own daemons. Only on a node of `tests/cluster/run`, which starts again what has ended.
 
 use crate::{eventually, own_node};
+use std::collections::BTreeMap;
 use std::process::Command;
 
 /// A daemon by its name: `apiserver`, `etcd`, `controllers`, `scheduler`, `kubelet`, `proxy`, `containerd`.
@@ -22,6 +23,27 @@ fn signal(pid: i32, signal: i32) {
 /// SIGKILL. The node starts it again at once.
 pub fn kill(daemon: &str) {
     signal(pid(daemon), libc::SIGKILL);
+}
+
+/// What the kernel says (`/proc/PID/status`) of each process that was started as `/NAME`, the first word of each line; none
+/// where the node is not ours.
+pub fn processes(name: &str) -> Vec<BTreeMap<String, String>> {
+    let mut found = Vec::new();
+    let Some(folder) = own_node().and_then(|_| std::fs::read_dir("/proc").ok()) else { return found };
+    for entry in folder.flatten() {
+        // One that ends meanwhile is none.
+        let Ok(line) = std::fs::read_to_string(entry.path().join("cmdline")) else { continue };
+        if line.split('\0').next() != Some(&format!("/{name}")) {
+            continue;
+        }
+        let Ok(status) = std::fs::read_to_string(entry.path().join("status")) else { continue };
+        let word = |line: &str| {
+            let (field, rest) = line.split_once(':')?;
+            Some((field.to_owned(), rest.split_whitespace().next().unwrap_or_default().to_owned()))
+        };
+        found.push(status.lines().filter_map(word).collect());
+    }
+    found
 }
 
 /// A daemon that does not answer and does not end, until this is dropped.

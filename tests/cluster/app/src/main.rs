@@ -8,6 +8,7 @@ mod load;
 mod once;
 mod serve;
 mod stream;
+mod tls;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -25,11 +25,15 @@ pub(crate) struct Options {
     /// Milliseconds for each
     #[arg(long, default_value_t = 10_000, value_name = "MS")]
     limit: u64,
+    /// Ends with 1 unless each answer has this status
+    #[arg(long, value_name = "STATUS")]
+    want: Option<u16>,
 }
 
 pub(crate) async fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let version = if options.http2 { Version::Http2 } else { Version::Http1 };
     let target = Target::new(&options.url, version, &options.headers)?;
+    let mut as_wanted = true;
     for _ in 0..options.times {
         let start = Instant::now();
         let answer = tokio::time::timeout(Duration::from_millis(options.limit), ask(&target, options)).await;
@@ -38,10 +42,11 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<ExitCode> {
             Ok(Err(error)) => json!({"error": format!("{error:#}")}),
             Err(_) => json!({"error": format!("no answer within {} ms", options.limit)}),
         };
+        as_wanted &= options.want.is_none_or(|want| line["status"] == want);
         line["ms"] = json!(start.elapsed().as_millis() as u64);
         writeln!(std::io::stdout(), "{line}")?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if as_wanted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn ask(target: &Target, options: &Options) -> anyhow::Result<Answer> {

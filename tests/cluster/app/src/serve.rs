@@ -1,7 +1,7 @@
 //! An app that says who it is and what it saw.
 //!
 //! `/status/N` answers N, `/delay/MS` waits, `/bytes/N` answers so many bytes, a POST to `/echo` its body; everything
-//! else a JSON object of the request. A gRPC request is echoed message by message.
+//! else a JSON object of the request. A gRPC request is echoed message by message, but for health checks.
 
 use bytes::Bytes;
 use clap::Args;
@@ -32,6 +32,9 @@ pub(crate) struct Options {
     /// Where it greets with its name and then echoes
     #[arg(long, default_value_t = 9000)]
     tcp_port: u16,
+    /// The same as on `--port`, over TLS
+    #[arg(long, default_value_t = 8443)]
+    tls_port: u16,
 }
 
 /// After SIGTERM; what is still open then is cut.
@@ -43,6 +46,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let name: Arc<str> = options.name.into();
     let http = TcpListener::bind(any(options.port)).await?;
     tokio::spawn(greet(TcpListener::bind(any(options.tcp_port)).await?, Arc::clone(&name)));
+    tokio::spawn(crate::tls::serve(TcpListener::bind(any(options.tls_port)).await?, Arc::clone(&name)));
     let (ending, ends) = watch::channel(());
     let mut connections = JoinSet::new();
     let mut end = crate::end_signal()?;
@@ -106,12 +110,15 @@ async fn echo(mut stream: TcpStream, greeting: String) -> std::io::Result<()> {
     write.shutdown().await
 }
 
-type Answer = Response<BoxBody<Bytes, hyper::Error>>;
+pub(crate) type Answer = Response<BoxBody<Bytes, hyper::Error>>;
 
-async fn answer(name: &str, peer: SocketAddr, request: Request<Incoming>) -> Result<Answer, hyper::Error> {
+pub(crate) async fn answer(name: &str, peer: SocketAddr, request: Request<Incoming>) -> Result<Answer, hyper::Error> {
     let content_type = request.headers().get(header::CONTENT_TYPE);
     if content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc")) {
-        return Ok(echoed_messages(request));
+        return Ok(match request.uri().path() {
+            "/grpc.health.v1.Health/Check" => health(request.into_body().collect().await?.to_bytes()),
+            _ => messages(request.into_body().boxed()),
+        });
     }
     let path = request.uri().path().to_owned();
     let number = |prefix: &str| path.strip_prefix(prefix).and_then(|rest| rest.parse::<u64>().ok());
@@ -156,10 +163,18 @@ fn seen(name: &str, peer: SocketAddr, request: &Request<Incoming>) -> Value {
     })
 }
 
-/// The frames as they come are the messages of the answer.
-fn echoed_messages(request: Request<Incoming>) -> Answer {
+/// The app as a whole, the service without a name, is SERVING; another one that is asked for is not.
+fn health(asked: Bytes) -> Answer {
+    const EMPTY: &[u8] = &[0, 0, 0, 0, 0];
+    let (serving, not_serving) = ([0, 0, 0, 0, 2, 8, 1], [0, 0, 0, 0, 2, 8, 2]);
+    let message = if asked == EMPTY { serving } else { not_serving };
+    messages(Full::new(Bytes::copy_from_slice(&message)).map_err(|never| match never {}).boxed())
+}
+
+/// A gRPC answer of these frames.
+fn messages(frames: BoxBody<Bytes, hyper::Error>) -> Answer {
     let trailers = HeaderMap::from_iter([(header::HeaderName::from_static("grpc-status"), HeaderValue::from(0))]);
-    let body = request.into_body().with_trailers(std::future::ready(Some(Ok(trailers)))).boxed();
+    let body = frames.with_trailers(std::future::ready(Some(Ok(trailers)))).boxed();
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
