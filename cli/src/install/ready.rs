@@ -78,7 +78,7 @@ async fn replicas(cluster: &Cluster) -> Result<Vec<Value>> {
     cluster.list(&Reference::new("v1", "Pod", Some(NAMESPACE), ""), &labels, "").await
 }
 
-/// Until every replica is of this version and ready.
+/// Until every replica is of this version and ready, and those before have ended: till then they may be asked about pods.
 pub(super) async fn control_plane(cluster: &Cluster, choice: &Choice, within: Duration) -> Result<()> {
     let until = Instant::now() + within;
     let reference = Reference::new("apps/v1", "Deployment", Some(NAMESPACE), NAME);
@@ -86,20 +86,24 @@ pub(super) async fn control_plane(cluster: &Cluster, choice: &Choice, within: Du
     loop {
         let deployment = cluster.get(&reference).await?.unwrap_or_default();
         let rollout = Rollout::of(&deployment);
-        let hindrance = if rollout.is_done() { None } else { hindrance(cluster).await? };
+        let pods = replicas(cluster).await?;
+        let ending = pods.iter().filter(|pod| pod["metadata"]["deletionTimestamp"].is_string()).count();
+        let hindrance = if rollout.is_done() { None } else { pods.iter().find_map(reason) };
+        let ready = format!("control plane: {} of {} replicas ready", rollout.ready, choice.replicas);
         let now = match &hindrance {
-            Some(why) => format!("control plane: {} of {} replicas ready; {why}", rollout.ready, choice.replicas),
-            None => format!("control plane: {} of {} replicas ready", rollout.ready, choice.replicas),
+            Some(why) => format!("{ready}; {why}"),
+            None if ending > 0 => format!("{ready}, {ending} of before ending"),
+            None => ready,
         };
         if now != said {
             progress(&now);
             said = now;
         }
-        if rollout.is_done() {
+        if rollout.is_done() && ending == 0 {
             return Ok(());
         }
         if Instant::now() > until {
-            let why = hindrance.unwrap_or_else(|| "its pods say nothing".to_owned());
+            let why = hindrance.unwrap_or(said);
             bail!(
                 "the control plane is not ready after {within:?}: {why}; see kubectl -n {NAMESPACE} describe pods, then run it again"
             );
@@ -137,11 +141,7 @@ impl Rollout {
     }
 }
 
-/// What keeps the first pod that is not ready from being so, in its own words.
-async fn hindrance(cluster: &Cluster) -> Result<Option<String>> {
-    Ok(replicas(cluster).await?.iter().find_map(reason))
-}
-
+/// What keeps a pod from being ready, in its own words.
 fn reason(pod: &Value) -> Option<String> {
     let name = pod["metadata"]["name"].as_str()?;
     let status = &pod["status"];

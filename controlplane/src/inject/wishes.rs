@@ -7,6 +7,7 @@ use super::decision::Refused;
 use super::proxy_config::ProxyConfig;
 use super::{STATUS_PORT, quantity, redirect};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Wishes {
@@ -48,7 +49,9 @@ impl Wishes {
     pub(super) fn read(pod: &Value) -> Result<Self, Refused> {
         let mut wishes = Self::default();
         let annotations = pod.pointer("/metadata/annotations").and_then(Value::as_object);
-        for (key, value) in annotations.into_iter().flatten() {
+        // A file has them as they were written, the API server in this order.
+        let sorted: BTreeMap<_, _> = annotations.into_iter().flatten().collect();
+        for (key, value) in sorted {
             let value = value.as_str().unwrap_or_default();
             if let Some(argument) = redirect::argument(key, value)? {
                 wishes.redirection.extend(argument);

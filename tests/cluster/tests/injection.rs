@@ -392,17 +392,17 @@ spec:
   matchConstraints:
     namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}
     resourceRules: [{{apiGroups: [''], apiVersions: [v1], operations: [CREATE], resources: [pods]}}]
-  matchConditions:
-  - name: there
-    expression: has(object.spec.initContainers) && object.spec.initContainers.size() > 1 && {proxy}.name == 'weft-proxy' && !{proxy}.env.exists(e, e.name == 'REGION')
   failurePolicy: Fail
   reinvocationPolicy: IfNeeded
   mutations:
   - patchType: JSONPatch
     jsonPatch:
       expression: >-
-        [JSONPatch{{op: 'add', path: '/spec/initContainers/1/env/0', value: Object.spec.initContainers.env{{name: 'REGION', value: 'eu'}}}},
+        has(object.spec.initContainers) && object.spec.initContainers.size() > 1
+        && {proxy}.name == 'weft-proxy' && !{proxy}.env.exists(e, e.name == 'REGION')
+        ? [JSONPatch{{op: 'add', path: '/spec/initContainers/1/env/0', value: Object.spec.initContainers.env{{name: 'REGION', value: 'eu'}}}},
         JSONPatch{{op: 'replace', path: '/spec/initContainers/1/securityContext', value: Object.spec.initContainers.securityContext{{privileged: true}}}}]
+        : []
 ---
 apiVersion: {api}
 kind: MutatingAdmissionPolicyBinding

@@ -116,6 +116,9 @@ fn with_all_replicas_gone_the_cluster_works() {
     mesh.app("server", "v1");
     let caller = mesh.caller("caller");
     let plain = Namespace::new("alone-plain", &[]);
+    // What a sidecar has never asked for it cannot know.
+    let answer = caller.get("http://server/");
+    assert_eq!((answer.status, answer.app()), (200, "server-v1"), "{answer:?}");
     kubectl(["-n", "weft-system", "scale", "deployment/weft-controlplane", "--replicas=0"]);
     let gone = || {
         let pods = get(["-n", "weft-system", "pods", "-l", "app.kubernetes.io/name=weft-controlplane"]);

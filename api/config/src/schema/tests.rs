@@ -89,3 +89,22 @@ fn a_spec_may_be_left_out_where_the_reader_allows_it() {
         assert_eq!(missing, spec_is_required(kind), "{kind}: {problems:?}");
     }
 }
+
+/// `docs/differences-from-istio.md` is what people read before they move: no field may be missing there.
+#[test]
+fn the_guide_names_what_is_not_supported() {
+    let guide = include_str!("../../../../docs/differences-from-istio.md");
+    // Older spellings of fields that it names.
+    let known = ["mirrorPercent", "mirror_percent", "warmupDurationSecs"];
+    for (_, kind) in KINDS {
+        for example in spec(kind).expect("a schema for each kind").examples() {
+            let field = example.path.rsplit('.').next().unwrap_or_default();
+            // It says that of tls only the two modes are there.
+            let of_tls = example.path.contains("tls.");
+            if matches!(example.outcome, Outcome::Read | Outcome::Refused) || known.contains(&field) || of_tls {
+                continue;
+            }
+            assert!(guide.contains(&format!("`{field}")), "{kind} {} ({field}) is not in the guide", example.path);
+        }
+    }
+}
