@@ -32,10 +32,18 @@ fn objects(yaml: &str) -> BTreeMap<String, Value> {
     documents.into_iter().filter(|document| !document.is_null()).map(named).collect()
 }
 
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/chart");
+
+#[track_caller]
+fn helm<'a>(arguments: impl IntoIterator<Item = &'a &'a str>) -> String {
+    let program = std::env::var("WEFT_HELM").unwrap_or_else(|_| "helm".to_owned());
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 #[test]
 fn the_chart_and_install_say_the_same() {
-    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/chart");
-    let helm = std::env::var("WEFT_HELM").unwrap_or_else(|_| "helm".to_owned());
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("values.yaml");
     std::fs::write(&file, VALUES).unwrap();
@@ -51,9 +59,7 @@ fn the_chart_and_install_say_the_same() {
     ];
     for (flags, values) in cases {
         let ours = objects(&weft(["install", "--dry-run"].iter().chain(flags)).unwrap());
-        let output = Command::new(&helm).args(["template", "weft", chart]).args(values).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let theirs = objects(&String::from_utf8(output.stdout).unwrap());
+        let theirs = objects(&helm(["template", "weft", CHART].iter().chain(values)));
         assert!(ours.len() > 14, "{:?}", ours.keys());
         assert_eq!(ours.keys().collect::<Vec<_>>(), theirs.keys().collect::<Vec<_>>(), "{flags:?}");
         for (key, object) in &ours {
@@ -335,4 +341,23 @@ fn a_drain_takes_one_replica_at_a_time() {
     let said = evict(names[1]).expect_err("both replicas went at once");
     assert!(said.contains("disruption budget"), "{said}");
     install(&[]).unwrap();
+}
+
+/// Without `helm uninstall`, which takes the rights of replicas that are still ending: the audit would see that.
+#[test]
+fn the_chart_takes_over_and_is_then_left_alone() {
+    install(&[]).unwrap();
+    let images = format!("imagePrefix={},tag={}", image_prefix(), image_tag());
+    helm(&["install", "weft", CHART, "--namespace=default", "--take-ownership", "--set", &images, "--wait"]);
+    let again = install(&[]);
+    let gone = weft(["uninstall", "--force"]);
+    kubectl(["-n", "weft-system", "label", "deployment/weft-controlplane", "app.kubernetes.io/managed-by-"]);
+    kubectl(["-n", "default", "delete", "secret", "-l", "owner=helm"]);
+    let mended = install(&[]).unwrap();
+    for said in [again, gone] {
+        let said = said.expect_err("Helm holds it");
+        assert!(said.contains("Helm release weft holds it"), "{said}");
+    }
+    // It says the same, so there was nothing to change.
+    assert!(mended.contains("control plane: unchanged"), "{mended}");
 }

@@ -78,6 +78,9 @@ fn five_commands_lead_from_an_empty_cluster_to_a_canary() {
     assert_eq!(commands.len(), 5, "{commands:#?}");
     let ours = format!("{} --tag {}", image_prefix(), image_tag());
     let said: Vec<_> = commands.iter().map(|line| typed(&line.replace("registry.example/weft", &ours))).collect();
+    for progress in ["kinds: 7 created", "control plane: 2 of 2 replicas ready", "webhooks: served", "runs. Next:"] {
+        assert!(said[0].contains(progress), "{progress:?} is not in {}", said[0]);
+    }
     assert!(said[4].contains("reviews") && said[4].contains("True"), "{}", said[4]);
 
     for deployment in manifests::BOOKINFO {
