@@ -23,6 +23,9 @@ pub(crate) async fn connect() -> Result<Client, ClientError> {
     config.connect_timeout = Some(CONNECT_MAX);
     config.read_timeout = Some(SILENCE_MAX);
     config.reset_reader_on_write = true;
+    // Whoever asks has patience of his own. kube's doubles in silence to minutes: what changed while the server said 429
+    // would arrive long after it says yes again.
+    config.default_retry = false;
     Ok(Client::try_from(config)?)
 }
 

@@ -13,6 +13,7 @@ pub mod manifests;
 mod mesh;
 mod namespace;
 pub mod node;
+mod relay;
 mod replica;
 mod truth;
 
@@ -21,5 +22,6 @@ pub use environment::{image, image_prefix, image_tag, own_node};
 pub use kubectl::{get, kubectl, kubectl_with, try_kubectl};
 pub use mesh::{Filters, control_planes, install, install_checked, weft, weft_as, without_weft};
 pub use namespace::Namespace;
+pub use relay::Relay;
 pub use replica::Replica;
 pub use weft_tests::{eventually, within};

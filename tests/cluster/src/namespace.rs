@@ -100,6 +100,11 @@ impl Namespace {
         format!("http://{service}.{}/", self.name)
     }
 
+    /// To call from the app's container of a Deployment that is there.
+    pub fn inside(&self, deployment: &str) -> Caller {
+        Caller::new(&self.name, deployment)
+    }
+
     /// The pods with a label: `pods("app=reviews")`.
     #[track_caller]
     pub fn pods(&self, selector: &str) -> Vec<Value> {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// `weft controlplane --kubernetes`, killed when dropped.
 pub struct Replica {
@@ -55,6 +55,11 @@ impl Replica {
         serde_json::from_str(&said).map_err(|error| format!("{error}: {said}"))
     }
 
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
     /// Hash of all that counts.
     pub fn revision(&self) -> Result<String, String> {
         Ok(self.report()?["configuration"]["revision"].as_str().unwrap_or_default().to_owned())
@@ -63,7 +68,18 @@ impl Replica {
     /// Waits until this replica has come to what a fresh one reads, which is all that there is.
     #[track_caller]
     pub fn catches_up(&self, limit: Duration, what: &str) {
+        self.comes_to(&Self::start("fresh", None), limit, what);
+    }
+
+    /// The same until `end`, which may come while the fresh one still starts.
+    #[track_caller]
+    pub fn catches_up_by(&self, end: Instant, what: &str) {
         let fresh = Self::start("fresh", None);
+        self.comes_to(&fresh, end.saturating_duration_since(Instant::now()), what);
+    }
+
+    #[track_caller]
+    fn comes_to(&self, fresh: &Self, limit: Duration, what: &str) {
         within(limit, &format!("{what}: the revision of a fresh control plane"), || {
             let (own, wanted) = (self.revision()?, fresh.revision()?);
             if own == wanted { Ok(()) } else { Err(format!("{own} and not {wanted}")) }
@@ -76,8 +92,7 @@ impl Drop for Replica {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-            eprintln!("--- replica at {}:\n{log}", self.status);
+            eprintln!("--- replica at {}:\n{}", self.status, self.log());
         }
         let _ = std::fs::remove_dir_all(&self.folder);
     }

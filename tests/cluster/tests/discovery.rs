@@ -4,13 +4,17 @@
 
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use weft_cluster_tests::{Namespace, Replica, get, kubectl, kubectl_with, node, own_node, within};
+use weft_cluster_tests::{Namespace, Relay, Replica, get, kubectl, kubectl_with, node, own_node, within};
 
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(15);
 /// After the API server is back, or reachable again.
 const RECOVERY: Duration = Duration::from_secs(35);
+
+fn after(time: Duration) -> Instant {
+    Instant::now() + time
+}
 
 fn weft_system() {
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "weft-system"}});
@@ -98,12 +102,17 @@ fn a_kind_whose_definition_comes_later_is_waited_for() {
     let plugin =
         json!({"apiVersion": "extensions.istio.io/v1alpha1", "kind": "WasmPlugin", "metadata": {"name": "late"}});
     within(SOON, "the kind is served", || namespace.try_apply(&plugin.to_string()));
-    let shown = within(SOON * 2, "it is listed as not supported", || {
-        if listed()? { Ok(true) } else { Err("not listed".to_owned()) }
-    });
+    let shown =
+        within(
+            SOON,
+            "it is listed as not supported",
+            || {
+                if listed()? { Ok(true) } else { Err("not listed".to_owned()) }
+            },
+        );
     assert!(shown);
     kubectl(["delete", "crd", "wasmplugins.extensions.istio.io"]);
-    within(SOON * 2, "it is gone with its kind", || if listed()? { Err("still listed".to_owned()) } else { Ok(()) });
+    within(SOON, "it is gone with its kind", || if listed()? { Err("still listed".to_owned()) } else { Ok(()) });
 }
 
 #[test]
@@ -123,7 +132,7 @@ fn the_api_server_is_killed_and_history_compacted() {
     node::kill("apiserver");
     within(RECOVERY, "the API server is back", || weft_cluster_tests::try_kubectl(["get", "--raw", "/readyz"]));
     drop(stopped);
-    replica.catches_up(RECOVERY, "after 410 Gone");
+    replica.catches_up_by(after(RECOVERY), "after 410 Gone");
     let old = format!("{}/old", namespace.name);
     let report = replica.report().unwrap();
     assert!(!report.to_string().contains(&format!("\"{old}\"")), "{old} was deleted meanwhile");
@@ -142,57 +151,54 @@ fn compact() {
     assert!(answer["header"]["revision"].is_string(), "{answer}");
 }
 
-#[test]
-fn the_api_server_is_stopped_for_a_minute() {
-    if own_node().is_none() {
-        return;
-    }
-    weft_system();
-    let namespace = Namespace::new("discovery-frozen", &[]);
-    namespace.apply(&endpoints("db", &["192.0.2.1"]));
-    let replica = Replica::start("a", None);
-    let before = replica.revision().unwrap();
-    let frozen = node::freeze("apiserver");
-    std::thread::sleep(Duration::from_secs(60));
-    assert_eq!(replica.revision().unwrap(), before, "what is known counts on");
-    drop(frozen);
-    let back = Instant::now();
-    within(RECOVERY, "the API server answers", || namespace.try_apply(&endpoints("db", &["192.0.2.2"])));
-    replica.catches_up(RECOVERY.saturating_sub(back.elapsed()), "after SIGSTOP of the API server");
-}
-
-#[test]
-fn packets_are_dropped_for_a_minute() {
-    if own_node().is_none() {
-        return;
-    }
-    weft_system();
-    let namespace = Namespace::new("discovery-cut", &[]);
-    namespace.apply(&(endpoints("db", &["192.0.2.1"]) + "---\n" + &endpoints("old", &["192.0.2.9"])));
-    let replica = Replica::start("a", Some(&elsewhere("cut", LOOPBACK, None)));
-    let before = replica.revision().unwrap();
-    let cut = node::cut_address(LOOPBACK);
-    namespace.apply(&endpoints("db", &["192.0.2.2"]));
-    namespace.kubectl(["delete", "service/old", "endpointslice/old-x"]);
-    std::thread::sleep(Duration::from_secs(60));
-    assert_eq!(replica.revision().unwrap(), before, "it cannot know");
-    drop(cut);
-    replica.catches_up(RECOVERY, "after a minute without packets");
-}
-
 /// An address of the API server that nobody else uses.
 const LOOPBACK: &str = "127.0.0.9";
 
-/// The suite's kubeconfig with the server at another address, and perhaps with another token.
+/// Both waits are one: a replica to which no packet comes, and one whose API server does not run.
+#[test]
+fn a_minute_without_packets_and_without_an_api_server() {
+    if own_node().is_none() {
+        return;
+    }
+    weft_system();
+    let namespace = Namespace::new("discovery-away", &[]);
+    namespace.apply(&(endpoints("db", &["192.0.2.1"]) + "---\n" + &endpoints("old", &["192.0.2.9"])));
+    let without_packets = Replica::start("a", Some(&elsewhere("cut", LOOPBACK, None)));
+    let without_server = Replica::start("b", None);
+    let (known, before) = (without_packets.revision().unwrap(), without_server.revision().unwrap());
+    let cut = node::cut_address(LOOPBACK);
+    namespace.apply(&endpoints("db", &["192.0.2.2"]));
+    namespace.kubectl(["delete", "service/old", "endpointslice/old-x"]);
+    within(SOON, "the other one is told", || match without_server.revision() {
+        Ok(revision) if revision != before => Ok(()),
+        other => Err(other),
+    });
+    let frozen = node::freeze("apiserver");
+    std::thread::sleep(Duration::from_secs(60));
+    assert_eq!(without_packets.revision().unwrap(), known, "it cannot know");
+    assert_ne!(without_server.revision().unwrap(), before, "what is known counts on");
+    drop(frozen);
+    let back = after(RECOVERY);
+    within(RECOVERY, "the API server answers", || namespace.try_apply(&endpoints("db", &["192.0.2.3"])));
+    without_server.catches_up_by(back, "after SIGSTOP of the API server");
+    assert_eq!(without_packets.revision().unwrap(), known, "no packet came yet");
+    drop(cut);
+    without_packets.catches_up_by(after(RECOVERY), "after a minute without packets");
+    the_node_is_ready();
+}
+
+/// The kubelet could not say so for a minute.
+fn the_node_is_ready() {
+    kubectl(["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s"]);
+}
+
+/// The suite's kubeconfig with the server at another address, perhaps another port, and perhaps with another token.
 fn elsewhere(name: &str, address: &str, token: Option<&str>) -> PathBuf {
-    let config = kubectl(["config", "view", "--raw", "--flatten", "-o", "json"]);
-    let mut config: Value = serde_json::from_str(&config).unwrap();
+    let mut config = config();
     let cluster = &mut config["clusters"][0]["cluster"];
-    let server = cluster["server"].as_str().unwrap().to_owned();
-    let authority = server.strip_prefix("https://").unwrap();
-    let (host, port) = authority.rsplit_once(':').unwrap();
-    let (host, port) = (host.to_owned(), port.to_owned());
-    cluster["server"] = json!(format!("https://{address}:{port}"));
+    let (host, port) = server(cluster);
+    let at = if address.contains(':') { address.to_owned() } else { format!("{address}:{port}") };
+    cluster["server"] = json!(format!("https://{at}"));
     cluster["tls-server-name"] = json!(host);
     if let Some(token) = token {
         config["users"][0]["user"] = json!({ "token": token });
@@ -202,6 +208,17 @@ fn elsewhere(name: &str, address: &str, token: Option<&str>) -> PathBuf {
     path
 }
 
+fn config() -> Value {
+    let config = kubectl(["config", "view", "--raw", "--flatten", "-o", "json"]);
+    serde_json::from_str(&config).unwrap()
+}
+
+/// Host and port of the API server.
+fn server(cluster: &Value) -> (String, String) {
+    let (host, port) = cluster["server"].as_str().unwrap().strip_prefix("https://").unwrap().rsplit_once(':').unwrap();
+    (host.to_owned(), port.to_owned())
+}
+
 #[test]
 fn requests_are_refused_with_429() {
     if own_node().is_none() {
@@ -209,41 +226,99 @@ fn requests_are_refused_with_429() {
     }
     weft_system();
     let namespace = Namespace::new("discovery-429", &[]);
-    let account = format!("system:serviceaccount:{}:default", namespace.name);
-    let binding = format!("weft-test-{}", namespace.name);
-    kubectl([
-        "create",
-        "clusterrolebinding",
-        &binding,
-        "--clusterrole=cluster-admin",
-        &format!("--serviceaccount={}:default", namespace.name),
-    ]);
+    let name = format!("weft-test-{}", namespace.name);
+    let account = format!("--serviceaccount={}:default", namespace.name);
+    kubectl(["create", "clusterrolebinding", &name, "--clusterrole=cluster-admin", &account]);
     let token = within(SOON, "a token", || namespace.try_kubectl(["create", "token", "default"]));
     namespace.apply(&endpoints("db", &["192.0.2.1"]));
-    let replica = Replica::start("a", Some(&elsewhere("429", LOOPBACK, Some(token.trim()))));
+    let (host, port) = server(&config()["clusters"][0]["cluster"]);
+    let relay = Relay::start(&format!("{host}:{port}"));
+    let replica = Replica::start("a", Some(&elsewhere("429", &relay.address, Some(token.trim()))));
     let before = replica.revision().unwrap();
-    let wall = json!([
-        {"apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": "PriorityLevelConfiguration", "metadata": {"name": binding},
-         "spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 0, "lendablePercent": 0, "borrowingLimitPercent": 0, "limitResponse": {"type": "Reject"}}}},
-        {"apiVersion": "flowcontrol.apiserver.k8s.io/v1", "kind": "FlowSchema", "metadata": {"name": binding},
-         "spec": {"priorityLevelConfiguration": {"name": binding}, "matchingPrecedence": 50,
-                  "rules": [{"subjects": [{"kind": "ServiceAccount", "serviceAccount": {"name": "default", "namespace": namespace.name}}],
-                             "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": true}]}]}},
-    ]);
-    let wall = json!({"apiVersion": "v1", "kind": "List", "items": wall}).to_string();
-    kubectl_with(["apply", "-f", "-"], &wall).unwrap();
-    within(SOON * 2, "the account is refused", || {
-        match weft_cluster_tests::try_kubectl(["get", "services", "--as", &account]) {
-            Err(error) if error.contains("429") || error.to_lowercase().contains("too many") => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
+    let wall = Wall::build(&name, &namespace, token.trim());
+    // Each watch has to be asked for again, and is refused.
+    relay.cut();
+    within(SOON, "every watch is refused", || {
+        let log = replica.log();
+        let refused = |kind: &str| log.lines().any(|line| line.contains(&format!("{kind:?}")) && line.contains("429"));
+        if ["Pod", "Service", "EndpointSlice", "VirtualService"].into_iter().all(refused) { Ok(()) } else { Err(log) }
     });
-    // Longer than a watch lives: each has to be asked for again, and is refused.
-    std::thread::sleep(Duration::from_secs(35));
     namespace.apply(&endpoints("db", &["192.0.2.2"]));
     assert_eq!(replica.revision().unwrap(), before, "it cannot know");
-    kubectl_with(["delete", "-f", "-"], &wall).unwrap();
-    replica.catches_up(RECOVERY, "after 429s");
-    kubectl(["delete", "clusterrolebinding", &binding]);
-    assert!(get(["services", "-n", &namespace.name])["items"].is_array());
+    drop(wall);
+    replica.catches_up_by(after(RECOVERY), "after 429s");
+    kubectl(["delete", "clusterrolebinding", &name]);
+}
+
+/// A priority level without a seat for the namespace's account. The server always gives one, which a request keeps that
+/// never comes to its end.
+struct Wall {
+    objects: String,
+    sitting: Child,
+}
+
+impl Wall {
+    fn build(name: &str, namespace: &Namespace, token: &str) -> Self {
+        let objects = Self::objects(name, &namespace.name);
+        kubectl_with(["apply", "-f", "-"], &objects).unwrap();
+        let level = get(["prioritylevelconfiguration", name]);
+        let level = level["metadata"]["uid"].as_str().unwrap().to_owned();
+        let server = config()["clusters"][0]["cluster"]["server"].as_str().unwrap().to_owned();
+        let bearer = format!("Authorization: Bearer {token}");
+        let asked = || {
+            let url = format!("{server}/api/v1/services");
+            let asked = Command::new("curl").args(["-sk", "-D", "-", "-o", "/dev/null", "-H", &bearer, &url]).output();
+            String::from_utf8(asked.unwrap().stdout).unwrap()
+        };
+        within(SOON, "the wall stands", || {
+            let answer = asked();
+            if answer.contains(&level) { Ok(()) } else { Err(answer) }
+        });
+        let sit = || {
+            // Chunks of which none is ever sent.
+            Command::new("curl")
+                .args(["-sk", "--http1.1", "-H", "Expect:", "-H", &bearer, "-H", "Content-Type: application/json"])
+                .args(["-X", "POST", "-T", "-"])
+                .arg(format!("{server}/api/v1/namespaces/{}/configmaps", namespace.name))
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap()
+        };
+        let mut wall = Self { objects, sitting: sit() };
+        within(SOON, "the account is refused", || {
+            // Somebody else may have had the seat.
+            if wall.sitting.try_wait().unwrap().is_some() {
+                wall.sitting = sit();
+            }
+            let answer = asked();
+            if answer.contains(" 429 ") { Ok(()) } else { Err(answer) }
+        });
+        wall
+    }
+
+    fn objects(name: &str, namespace: &str) -> String {
+        let limited = json!({"nominalConcurrencyShares": 0, "lendablePercent": 0, "borrowingLimitPercent": 0, "limitResponse": {"type": "Reject"}});
+        let account = json!({"name": "default", "namespace": namespace});
+        let everything =
+            json!({"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": true});
+        let rule =
+            json!({"subjects": [{"kind": "ServiceAccount", "serviceAccount": account}], "resourceRules": [everything]});
+        let api = "flowcontrol.apiserver.k8s.io/v1";
+        let objects = json!([
+            {"apiVersion": api, "kind": "PriorityLevelConfiguration", "metadata": {"name": name},
+             "spec": {"type": "Limited", "limited": limited}},
+            {"apiVersion": api, "kind": "FlowSchema", "metadata": {"name": name},
+             "spec": {"priorityLevelConfiguration": {"name": name}, "matchingPrecedence": 50, "rules": [rule]}},
+        ]);
+        json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string()
+    }
+}
+
+impl Drop for Wall {
+    fn drop(&mut self) {
+        let _ = self.sitting.kill();
+        let _ = self.sitting.wait();
+        kubectl_with(["delete", "-f", "-"], &self.objects).unwrap();
+    }
 }
