@@ -3,6 +3,7 @@
 
 mod difference;
 mod filters;
+mod fleet;
 mod join;
 mod replicas;
 mod stream;

@@ -156,10 +156,14 @@ pub(crate) async fn stream_unknown(at: SocketAddr) -> Status {
 }
 
 impl Sidecar {
-    /// The next update, not yet applied.
+    /// The next update, which is to come in time, not yet applied.
     pub(crate) async fn receive(&mut self) -> Result<proto::Update, Status> {
-        let message = tokio::time::timeout(Duration::from_secs(20), self.updates.message()).await;
-        match message.expect("an update comes in time")?.and_then(|message| message.message) {
+        tokio::time::timeout(Duration::from_secs(20), self.next()).await.expect("an update comes in time")
+    }
+
+    /// The next update, whenever it comes.
+    pub(crate) async fn next(&mut self) -> Result<proto::Update, Status> {
+        match self.updates.message().await?.and_then(|message| message.message) {
             Some(from_control_plane::Message::Update(update)) => {
                 self.bytes += update.encoded_len();
                 Ok(update)
