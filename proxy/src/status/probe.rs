@@ -127,3 +127,6 @@ impl HttpGet {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
