@@ -6,6 +6,7 @@ use crate::artifacts::{Artifacts, ArtifactsOptions, Cupboard};
 use crate::ca::{self, Authority, Refreshed};
 use crate::kube;
 use crate::origin::{self, Origin};
+use crate::replica::Fellows;
 use crate::state::{Lock, StateFolder};
 use crate::status::Metrics;
 use crate::stream::{self, Services, ServingTls, Stop};
@@ -21,7 +22,7 @@ use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use weft_config::World;
 use weft_filter_host::{Engine, EngineOptions};
 
@@ -68,7 +69,7 @@ impl ControlPlane {
         let artifacts = start_artifacts(filters, options, origin.cupboard())?;
         let metrics = Arc::new(Metrics::new(SystemTime::now()));
         let cell: WorldCell = Arc::new(ArcSwap::from_pointee(World::default()));
-        let stirred = Arc::new(Notify::new());
+        let stirred = watch::channel(()).0;
         let files = origin.first().await?;
         origin::warn(&files);
         let surroundings = Surroundings {
@@ -94,7 +95,10 @@ impl ControlPlane {
             metrics: metrics.clone(),
             streams: Arc::new(AtomicU64::new(0)),
             stock: artifacts.stock(),
+            stirred: stirred.clone(),
         };
+        let fellows =
+            Fellows { places: origin.fellows(options), authority: authority.clone(), cell: services.cell.clone() };
         let world = std::thread::Builder::new().name("weft-world".to_owned()).spawn(|| world_loop.run(incoming))?;
         let shared = kube::Shared {
             events: events.clone(),
@@ -107,7 +111,7 @@ impl ControlPlane {
         watching.extend([
             tokio::spawn(watch_artifacts(artifacts, events.clone())),
             tokio::spawn(watch_time(authority, tls.clone(), metrics.clone(), events.clone())),
-            tokio::spawn(status::serve(status_listener, events.clone(), metrics)),
+            tokio::spawn(status::serve(status_listener, events.clone(), metrics, fellows)),
         ]);
         let (stop_serving, stopped) = watch::channel(Stop::NotYet);
         let serving = tokio::spawn(stream::serve(listener, tls, services, stopped));

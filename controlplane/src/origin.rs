@@ -6,7 +6,7 @@ use crate::Options;
 use crate::artifacts::{Cupboard, NoCluster, Stock};
 use crate::ca::{Authority, Seconds};
 use crate::kube::{self, ClusterCupboard, ClusterSource, PodTokens, SecretVault};
-use crate::replica::{self, Stocked};
+use crate::replica::{self, Places, Stocked};
 use crate::source::{FileSet, Folder, Interest, Source};
 use crate::state::StateFolder;
 use crate::stream::{FirstContact, JoinTokens};
@@ -37,7 +37,7 @@ impl Origin {
         if let Some(path) = &options.origin.folder {
             return Ok(Self::Folder(Box::new(Folder::new(path))));
         }
-        let (cluster, source, mut tasks) = kube::watch().await?;
+        let (cluster, source, mut tasks) = kube::watch(options.listen.port()).await?;
         let vault = SecretVault::open(cluster.client.clone(), &cluster.here.namespace).await?;
         tasks.push(vault.watch());
         Ok(Self::Cluster(Box::new(Cluster { cluster, source, tasks, vault })))
@@ -69,6 +69,14 @@ impl Origin {
                 return Ok(());
             }
             tokio::time::sleep(STOCK_AGAIN).await;
+        }
+    }
+
+    /// Where other replicas are, for whoever tells of them.
+    pub(crate) fn fellows(&self, options: &Options) -> Places {
+        match self {
+            Self::Folder(_) => Places::Given(options.replicas.clone()),
+            Self::Cluster(cluster) => Places::Cluster(cluster.cluster.here.clone()),
         }
     }
 

@@ -24,6 +24,7 @@ use crate::parse::{self, Any, ParsedFile};
 use crate::view::{FilterFacts, UnknownWorkload, View, Viewpoint};
 use crate::{Problem, SourceFile, check};
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use weft_snapshot::{Digest, Labels, SpiffeId, WorkloadName};
 
@@ -240,6 +241,15 @@ impl World {
         let identity = crate::identity::spiffe_id(&self.mesh.trust_domain, entry).ok()?;
         let uid = entry.spec.pod.as_ref().map(|pod| pod.uid.clone());
         Some(Member { name: name.clone(), identity, labels: crate::identity::labels(entry), uid })
+    }
+
+    /// Where requests to a Service of a cluster go now, and which pod answers there.
+    pub fn located(&self, namespace: &str, service: &str) -> Vec<(IpAddr, Option<WorkloadName>)> {
+        let host = crate::names::service_host(service, namespace).ok();
+        let declared = host.and_then(|host| self.index.services.get(&host)?.first());
+        let Some(Backing::Located(located, _)) = declared.map(|declared| &declared.backing) else { return Vec::new() };
+        let name = |pod: &Arc<_>| crate::identity::name(pod);
+        located.iter().map(|one| (one.address, one.pod.as_ref().map(name))).collect()
     }
 
     pub fn objects(&self) -> impl Iterator<Item = ObjectState> {

@@ -47,6 +47,8 @@ mod tests {
             "/weft.v1.Identity/Sign SignRequest -> SignResponse",
             "/weft.v1.Replicas/Stock StockRequest -> StockResponse",
             "/weft.v1.Replicas/Copy StockItem -> stream CopyChunk",
+            "/weft.v1.Replicas/Count CountRequest -> stream Counts",
+            "/weft.v1.Replicas/Connected ConnectedRequest -> ConnectedResponse",
         ];
         assert_eq!(rows, want);
     }

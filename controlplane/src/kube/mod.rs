@@ -11,6 +11,7 @@ mod identity;
 mod kinds;
 mod last_good;
 mod lease;
+mod others;
 mod replicas;
 mod root;
 mod source;
@@ -38,7 +39,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::Client;
 use kube::runtime::reflector::Store;
 use std::sync::Arc;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use watch::events;
 
@@ -57,6 +58,8 @@ pub(crate) struct Here {
     pub(crate) namespace: String,
     /// POD_NAME, else a name of this process.
     pub(crate) replica: String,
+    /// Where it serves proxies, as each replica does.
+    pub(crate) port: u16,
 }
 
 /// What the cluster's tasks need of the rest of the control plane.
@@ -66,16 +69,16 @@ pub(crate) struct Shared {
     pub(crate) cell: WorldCell,
     pub(crate) authority: Arc<Authority>,
     /// Told when what status says may have changed.
-    pub(crate) stirred: Arc<Notify>,
+    pub(crate) stirred: tokio::sync::watch::Sender<()>,
     /// Whose labels select pods.
     pub(crate) neighbour: Arc<ArcSwap<Neighbour>>,
 }
 
 /// Starts to watch. What was seen comes out of the source; the tasks end with it, or when aborted.
-pub(crate) async fn watch() -> Result<(Cluster, ClusterSource, Vec<JoinHandle<()>>), ClientError> {
+pub(crate) async fn watch(port: u16) -> Result<(Cluster, ClusterSource, Vec<JoinHandle<()>>), ClientError> {
     let client = client::connect().await?;
     let (sender, changes) = mpsc::channel(CHANGES_MAX);
-    let here = Here::from_environment();
+    let here = Here::from_environment(port);
     let (namespaces, tasks) = kinds::watch_all(&client, &here, &sender);
     let cluster = Cluster { client, namespaces, here };
     Ok((cluster, ClusterSource::new(changes), tasks))
@@ -98,11 +101,12 @@ pub(crate) fn start(
 }
 
 impl Here {
-    fn from_environment() -> Self {
+    fn from_environment(port: u16) -> Self {
         let read = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         Self {
             namespace: read("POD_NAMESPACE").unwrap_or_else(|| "weft-system".to_owned()),
             replica: read("POD_NAME").unwrap_or_else(|| format!("process-{}", std::process::id())),
+            port,
         }
     }
 }

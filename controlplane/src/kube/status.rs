@@ -5,6 +5,7 @@
 
 use super::last_good::LastGood;
 use super::lease::Role;
+use super::others::Others;
 use super::uninjected::{Missed, Uninjected};
 use super::verdict::{sentence, verdict};
 use super::{Cluster, Shared, kinds};
@@ -17,7 +18,7 @@ use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams}
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -25,6 +26,8 @@ use tokio::sync::{oneshot, watch};
 /// Runs until the world loop is gone.
 pub(super) async fn write(cluster: Cluster, shared: Shared, mut role: watch::Receiver<Role>) {
     let mut writer = Writer::new(&cluster);
+    let mut others = Others::new(&cluster.here, &shared);
+    let mut stirred = shared.stirred.subscribe();
     loop {
         let leads = *role.borrow_and_update() == Role::Leader;
         if leads {
@@ -32,11 +35,14 @@ pub(super) async fn write(cluster: Cluster, shared: Shared, mut role: watch::Rec
             if shared.events.send(Told::Standing(answer)).await.is_err() {
                 return;
             }
-            let Ok(standing) = standing.await else { return };
+            let Ok(mut standing) = standing.await else { return };
+            others.look();
+            others.add_to(&mut standing);
             writer.uninjected(&standing, **shared.neighbour.load()).await;
             writer.write(standing).await;
         } else {
             writer.forget();
+            others.forget();
         }
         tokio::time::sleep(PAUSE).await;
         // What failed is tried again without being told.
@@ -47,7 +53,7 @@ pub(super) async fn write(cluster: Cluster, shared: Shared, mut role: watch::Rec
             }
         };
         tokio::select! {
-            () = shared.stirred.notified(), if leads => {}
+            stirs = stirred.changed(), if leads => if stirs.is_err() { return },
             changed = role.changed() => if changed.is_err() { return },
             () = retry => {}
         }
@@ -98,7 +104,8 @@ impl Writer {
                 Err(error) => return self.fails(&error, "the objects' status cannot be read"),
             },
         };
-        written.retain(|path, _| standing.objects.iter().any(|object| object.text.path == *path));
+        let there: HashSet<&Arc<str>> = standing.objects.iter().map(|object| &object.text.path).collect();
+        written.retain(|path, _| there.contains(path));
         for object in &standing.objects {
             self.object(object, &mut written).await;
         }
@@ -139,13 +146,13 @@ impl Writer {
     }
 
     async fn object(&mut self, object: &ObjectStanding, written: &mut BTreeMap<Arc<str>, Value>) {
-        let Some(target) = Target::of(object) else { return };
         let before = written.get(&object.text.path);
         let now = Timestamp::now().round(k8s_openapi::jiff::Unit::Second).unwrap_or_default().to_string();
         let status = verdict(object, before, &now);
         if before == Some(&status) {
             return;
         }
+        let Some(target) = Target::of(object) else { return };
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.cluster.client.clone(), &target.namespace, &target.resource);
         let patch = Patch::Merge(json!({ "status": status }));

@@ -22,7 +22,7 @@ use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use weft_snapshot::SpiffeId;
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ConnectError {
+pub(crate) enum ConnectError {
     #[error("the replica at {address} cannot be reached: {reason}")]
     Unreachable { address: SocketAddr, reason: String },
     #[error(transparent)]

@@ -1,8 +1,14 @@
-//! A replica that starts takes what another has of filters, so that it serves the same also where the registry is gone.
+//! What one replica asks of another: at its start for what that has of filters, so that it serves the same also where the
+//! registry is gone; and later for what its proxies run, so that any can tell of all.
 //!
 //! It does not know how replicas are found, nor what filters are.
 
 mod connect;
+mod counts;
+mod fellows;
+
+pub(crate) use counts::{follow, said_of};
+pub(crate) use fellows::{Fellows, Places};
 
 use crate::artifacts::{Item, Stock};
 use crate::ca::Issuing;

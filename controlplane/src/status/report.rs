@@ -3,6 +3,7 @@
 //! Plain values that both sides read and write; it does not know where they come from.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -100,6 +101,27 @@ pub struct ProxyLine {
     pub svid_expires: Option<u64>,
     /// Bytes of its snapshot.
     pub snapshot_bytes: Option<u64>,
+}
+
+impl Report {
+    /// Proxies that are connected to another replica.
+    pub(crate) fn add(&mut self, proxies: Vec<ProxyLine>) {
+        let own = std::mem::take(&mut self.proxies).into_iter();
+        let mut all: BTreeMap<String, ProxyLine> = own.map(|line| (line.workload.clone(), line)).collect();
+        for line in proxies {
+            if !all.get(&line.workload).is_some_and(ProxyLine::is_connected) {
+                all.insert(line.workload.clone(), line);
+            }
+        }
+        self.proxies = all.into_values().collect();
+    }
+}
+
+impl ProxyLine {
+    /// To the replica that says so.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.identity.is_some()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,9 @@
 //!
 //! Read-only. It asks the loop for a report and does not know how one is made.
 
+use super::Report;
 use super::metrics::Metrics;
+use crate::replica::Fellows;
 use crate::world::Event;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -16,7 +18,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// Serves until it is dropped.
-pub(crate) async fn serve(listener: TcpListener, events: mpsc::Sender<Event>, metrics: Arc<Metrics>) {
+pub(crate) async fn serve(listener: TcpListener, events: mpsc::Sender<Event>, metrics: Arc<Metrics>, fellows: Fellows) {
+    let asked = Asked { events, metrics, fellows };
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(permit) = connections.clone().acquire_owned().await else { return };
@@ -28,9 +31,9 @@ pub(crate) async fn serve(listener: TcpListener, events: mpsc::Sender<Event>, me
                 continue;
             }
         };
-        let (events, metrics) = (events.clone(), metrics.clone());
+        let asked = asked.clone();
         tokio::spawn(async move {
-            let service = service_fn(move |request| answer(request, events.clone(), metrics.clone()));
+            let service = service_fn(move |request| answer(request, asked.clone()));
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_MAX)
@@ -42,21 +45,25 @@ pub(crate) async fn serve(listener: TcpListener, events: mpsc::Sender<Event>, me
     }
 }
 
-async fn answer(
-    request: Request<Incoming>,
+/// Who knows what is asked for here.
+#[derive(Clone)]
+struct Asked {
     events: mpsc::Sender<Event>,
     metrics: Arc<Metrics>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+    fellows: Fellows,
+}
+
+async fn answer(request: Request<Incoming>, asked: Asked) -> Result<Response<Full<Bytes>>, Infallible> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Ok(text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned(), PLAIN));
     }
     Ok(match request.uri().path() {
-        "/ready" => match report(&events).await {
+        "/ready" => match asked.report().await {
             Some(_) => text(StatusCode::OK, "ready\n".to_owned(), PLAIN),
             None => stopping(),
         },
-        "/metrics" => text(StatusCode::OK, metrics.text(), PROMETHEUS),
-        "/status" => match report(&events).await.and_then(|report| serde_json::to_string(&report).ok()) {
+        "/metrics" => text(StatusCode::OK, asked.metrics.text(), PROMETHEUS),
+        "/status" => match asked.whole_report().await.and_then(|report| serde_json::to_string(&report).ok()) {
             Some(json) => text(StatusCode::OK, json, JSON),
             None => stopping(),
         },
@@ -64,10 +71,20 @@ async fn answer(
     })
 }
 
-async fn report(events: &mpsc::Sender<Event>) -> Option<super::Report> {
-    let (answer, asked) = oneshot::channel();
-    events.send(Event::Status(answer)).await.ok()?;
-    asked.await.ok()
+impl Asked {
+    /// Of this replica.
+    async fn report(&self) -> Option<Report> {
+        let (answer, asked) = oneshot::channel();
+        self.events.send(Event::Status(answer)).await.ok()?;
+        asked.await.ok()
+    }
+
+    /// With the proxies of all replicas.
+    async fn whole_report(&self) -> Option<Report> {
+        let mut report = self.report().await?;
+        report.add(self.fellows.proxies().await);
+        Some(report)
+    }
 }
 
 fn stopping() -> Response<Full<Bytes>> {

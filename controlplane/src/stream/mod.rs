@@ -6,6 +6,7 @@
 //! It decides who may speak; what is said comes from the world loop and the CA.
 
 mod caller;
+mod counts;
 mod discovery;
 mod fetch;
 mod first;
@@ -50,6 +51,8 @@ pub(crate) struct Services {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) streams: Arc<AtomicU64>,
     pub(crate) stock: Stock,
+    /// Told when what is counted may have changed.
+    pub(crate) stirred: watch::Sender<()>,
 }
 
 /// Serves until `stop` says so, and then until what is under way has ended.

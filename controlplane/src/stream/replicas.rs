@@ -1,19 +1,23 @@
-//! `Replicas`: what this replica has of filters, to another replica that starts.
+//! `Replicas`: what this replica has of filters, to another replica that starts; and what its proxies run.
 //!
 //! It does not know how that one finds us, nor what it makes of it.
 
-use super::Services;
 use super::caller::Caller;
+use super::{Services, counts};
 use crate::artifacts::Item;
 use crate::rpc::replicas::replicas_server::Replicas;
+use crate::status::ProxyLine;
+use crate::world::Event;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 use weft_snapshot::Digest;
 use weft_wire::CHUNK_BYTES_MAX;
-use weft_wire::proto::{CopyChunk, StockItem, StockRequest, StockResponse};
+use weft_wire::proto::{
+    ConnectedRequest, ConnectedResponse, CopyChunk, CountRequest, StockItem, StockRequest, StockResponse,
+};
 
 #[tonic::async_trait]
 impl Replicas for Services {
@@ -44,6 +48,24 @@ impl Replicas for Services {
             }
         });
         Ok(Response::new(ReceiverStream::new(sent)))
+    }
+
+    type CountStream = counts::Told;
+
+    async fn count(&self, request: Request<CountRequest>) -> Result<Response<Self::CountStream>, Status> {
+        self.check_replica(&request)?;
+        Ok(Response::new(counts::tell(self.events.clone(), self.stirred.subscribe())))
+    }
+
+    async fn connected(&self, request: Request<ConnectedRequest>) -> Result<Response<ConnectedResponse>, Status> {
+        self.check_replica(&request)?;
+        let stops = |_| Status::unavailable("the control plane stops");
+        let (answer, asked) = oneshot::channel();
+        self.events.send(Event::Status(answer)).await.map_err(|_| Status::unavailable("the control plane stops"))?;
+        let mut proxies = asked.await.map_err(stops)?.proxies;
+        proxies.retain(ProxyLine::is_connected);
+        let proxies = serde_json::to_vec(&proxies).map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(ConnectedResponse { proxies }))
     }
 }
 

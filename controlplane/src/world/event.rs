@@ -1,6 +1,6 @@
 //! All that can happen to the control plane, as the one loop takes it.
 
-use super::Standing;
+use super::{Standing, Tallies};
 use crate::artifacts::{Artifact, Facts};
 use crate::ca::Seconds;
 use crate::source::FileSet;
@@ -68,6 +68,8 @@ pub(crate) enum Event {
     Status(oneshot::Sender<Report>),
     /// What becomes of each object of a cluster.
     Standing(oneshot::Sender<Standing>),
+    /// What each comes to at the proxies that are connected here.
+    Tallies(oneshot::Sender<Tallies>),
     /// Time has passed.
     Tick,
     Stop,

@@ -16,9 +16,7 @@ mod streams;
 mod tellings;
 
 pub(crate) use event::{Event, Joining, Line, Running, StreamId};
-#[cfg(test)]
-pub(crate) use standing::Count;
-pub(crate) use standing::{ObjectStanding, Standing};
+pub(crate) use standing::{Count, ObjectStanding, Standing, Tallies, Tally};
 
 use crate::artifacts::{Artifacts, Facts, Wanted};
 use crate::ca::{self, Authority, Seconds};
@@ -33,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 use tellings::{Ground, Question, Tellings};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{mpsc, watch};
 use tonic::Status;
 use weft_config::{FilterFacts, Peers, Touched, World};
 use weft_snapshot::{Trust, WorkloadName};
@@ -49,7 +47,7 @@ pub(crate) struct Surroundings {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) cell: WorldCell,
     /// Told when what [`Standing`] says may have changed.
-    pub(crate) stirred: Arc<Notify>,
+    pub(crate) stirred: watch::Sender<()>,
 }
 
 pub(crate) struct Loop {
@@ -134,7 +132,10 @@ impl Loop {
 
     fn take(&mut self, event: Event) -> Going {
         let now = Instant::now();
-        if !matches!(event, Event::Tick | Event::Status(_) | Event::Standing(_) | Event::MayFetch { .. }) {
+        if !matches!(
+            event,
+            Event::Tick | Event::Status(_) | Event::Standing(_) | Event::Tallies(_) | Event::MayFetch { .. }
+        ) {
             self.stirred = Stirred::Yes;
         }
         match event {
@@ -160,6 +161,9 @@ impl Loop {
             Event::Standing(answer) => {
                 let _ = answer.send(self.standing());
             }
+            Event::Tallies(answer) => {
+                let _ = answer.send(self.tallies());
+            }
             Event::Tick => self.tick(now),
             Event::Stop => return Going::Stop,
         }
@@ -184,7 +188,7 @@ impl Loop {
         self.tellings.trim();
         self.around.metrics.proxies(self.proxies.len());
         if std::mem::replace(&mut self.stirred, Stirred::No) == Stirred::Yes {
-            self.around.stirred.notify_one();
+            self.around.stirred.send_replace(());
         }
     }
 

@@ -26,6 +26,8 @@ pub(crate) struct ObjectStanding {
     pub(crate) text: SourceFile,
     /// `None`: no version of it counts.
     pub(crate) version: Option<ObjectVersion>,
+    /// Of that version.
+    pub(crate) digest: Option<Digest>,
     pub(crate) problems: Vec<ProblemLine>,
     pub(crate) count: Count,
     /// Of a Filter: the image as written, and the digest that runs.
@@ -40,7 +42,47 @@ pub(crate) struct Count {
     pub(crate) acknowledged: usize,
 }
 
+/// What one object comes to at one replica.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Of the version that counts there.
+    pub(crate) digest: Digest,
+    pub(crate) count: Count,
+}
+
+/// By path; without those that concern nobody.
+pub(crate) type Tallies = BTreeMap<Arc<str>, Tally>;
+
+impl Standing {
+    /// The proxies of another replica. Where another version counts there, they have not acknowledged this one.
+    pub(crate) fn add(&mut self, tallies: &Tallies) {
+        for object in &mut self.objects {
+            let Some(tally) = tallies.get(&object.text.path) else { continue };
+            object.count.affected += tally.count.affected;
+            if object.digest == Some(tally.digest) {
+                object.count.acknowledged += tally.count.acknowledged;
+            }
+        }
+    }
+}
+
 impl Loop {
+    pub(super) fn tallies(&self) -> Tallies {
+        let versions = self.versions();
+        let counts = self.counts(&versions);
+        let tally = |(path, count): (Arc<str>, Count)| {
+            let (_, digest) = versions.get(&*path)?;
+            Some((path, Tally { digest: *digest, count }))
+        };
+        counts.into_iter().filter_map(tally).collect()
+    }
+
+    /// Of each object that counts, by path.
+    fn versions(&self) -> HashMap<String, (ObjectVersion, Digest)> {
+        let objects = self.adoption.newest().objects();
+        objects.map(|object| (object.file, (object.version, object.digest))).collect()
+    }
+
     pub(super) fn standing(&self) -> Standing {
         let world = self.adoption.newest();
         let mut problems: BTreeMap<String, Vec<ProblemLine>> = BTreeMap::new();
@@ -50,13 +92,13 @@ impl Loop {
         for line in lines.chain(self.facts.problems().map(of_filter)) {
             problems.entry(line.file.clone()).or_default().push(line);
         }
-        let versions: HashMap<String, (ObjectVersion, Digest)> =
-            world.objects().map(|object| (object.file, (object.version, object.digest))).collect();
+        let versions = self.versions();
         let counts = self.counts(&versions);
         let configures = |file: &&SourceFile| file.created.is_some() && !crate::source::is_discovery(file);
         let standing = |file: &SourceFile| ObjectStanding {
             text: file.clone(),
             version: versions.get(&*file.path).map(|(version, _)| *version),
+            digest: versions.get(&*file.path).map(|(_, digest)| *digest),
             problems: problems.remove(&*file.path).unwrap_or_default(),
             count: counts.get(&file.path).copied().unwrap_or_default(),
             running: self.running(&file.path),

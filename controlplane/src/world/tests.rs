@@ -103,7 +103,7 @@ fn surroundings(scratch: &Path) -> Surroundings {
         artifacts,
         metrics: Arc::new(Metrics::new(SystemTime::now())),
         cell: Arc::new(ArcSwap::from_pointee(World::default())),
-        stirred: Arc::new(Notify::new()),
+        stirred: watch::channel(()).0,
     }
 }
 

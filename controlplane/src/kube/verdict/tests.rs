@@ -1,5 +1,5 @@
 use super::*;
-use crate::world::Count;
+use crate::world::{Count, Standing, Tallies, Tally};
 use weft_config::SourceFile;
 use weft_snapshot::Digest;
 
@@ -16,11 +16,15 @@ fn standing(version: Option<ObjectVersion>, problems: &[(&str, &str, &str)]) -> 
     ObjectStanding {
         text: SourceFile::of_cluster("VirtualService/default/a", text, ""),
         version,
+        digest: version.map(|_| DIGEST),
         problems: problems.iter().map(line).collect(),
         count: Count::default(),
         running: None,
     }
 }
+
+/// Of what counts.
+const DIGEST: Digest = Digest([1; 32]);
 
 fn words(status: &Value) -> Vec<String> {
     let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
@@ -78,4 +82,20 @@ fn a_condition_keeps_its_time_until_it_turns() {
     assert_eq!(time(&verdict(&good, Some(&first), "2")), "1");
     let bad = standing(None, &[("BadValue", "error", "spec")]);
     assert_eq!(time(&verdict(&bad, Some(&first), "3")), "3");
+}
+
+#[test]
+fn the_proxies_of_all_replicas_count() {
+    let mut own = standing(Some(ObjectVersion::Current), &[]);
+    own.count = Count { acknowledged: 1, affected: 2 };
+    let path = own.text.path.clone();
+    let mut all = Standing { objects: vec![own], last_good: Vec::new() };
+    let says =
+        |digest| Tallies::from([(path.clone(), Tally { digest, count: Count { acknowledged: 3, affected: 3 } })]);
+    all.add(&says(DIGEST));
+    assert_eq!(verdict(&all.objects[0], None, "now")["proxies"]["summary"], "4/5");
+    // A replica that lags has told its proxies something older.
+    all.add(&says(Digest([2; 32])));
+    all.add(&Tallies::new());
+    assert_eq!(verdict(&all.objects[0], None, "now")["proxies"]["summary"], "4/8");
 }
