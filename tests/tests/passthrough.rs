@@ -79,7 +79,7 @@ fn serve_tls(namespace: &Namespace) -> CertificateDer<'static> {
     let acceptor = TlsAcceptor::from(Arc::new(config));
     namespace.keep(async move || {
         let listener = TcpListener::bind("[::]:8443").await.unwrap();
-        tokio::spawn(async move {
+        drop(tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
@@ -88,7 +88,7 @@ fn serve_tls(namespace: &Namespace) -> CertificateDer<'static> {
                     let _ = tokio::io::copy(&mut from, &mut to).await;
                 });
             }
-        })
+        }));
     });
     certificate.der().clone()
 }
@@ -119,15 +119,15 @@ async fn echoed(to: &str, certificate: &CertificateDer<'static>) -> Result<(), S
 }
 
 /// Says what it was asked for, inside the tunnel.
-async fn forward_proxy() -> tokio::task::JoinHandle<()> {
+async fn forward_proxy() {
     let listener = TcpListener::bind(OTHER_PROXY).await.unwrap();
-    tokio::spawn(async move {
+    drop(tokio::spawn(async move {
         let (mut tcp, _) = listener.accept().await.unwrap();
         let mut head = [0; 1024];
         let read = tcp.read(&mut head).await.unwrap();
         let line = String::from_utf8_lossy(&head[..read]).lines().next().unwrap_or_default().to_owned();
         tcp.write_all(format!("HTTP/1.1 200 OK\r\n\r\n{line}").as_bytes()).await.unwrap();
-    })
+    }));
 }
 
 /// What comes through the tunnel to a name that is a service of the mesh.

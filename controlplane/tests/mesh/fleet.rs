@@ -4,6 +4,8 @@
 //! API server, control plane, joining by pod tokens, TLS, streams and acknowledgements are real. The pods are objects
 //! without containers, and the sidecars streams of this process, which apply updates and serve no traffic.
 
+#![allow(clippy::print_stdout, reason = "it is there to print figures")]
+
 mod cluster;
 mod processes;
 mod streams;
