@@ -275,7 +275,7 @@ impl Wall {
             if answer.contains(&level) { Ok(()) } else { Err(answer) }
         });
         let sit = || {
-            // Chunks of which none is ever sent.
+            // Chunks of which none is ever sent. Refused, it would not notice.
             Command::new("curl")
                 .args(["-sk", "--http1.1", "-H", "Expect:", "-H", &bearer, "-H", "Content-Type: application/json"])
                 .args(["-X", "POST", "-T", "-"])
@@ -286,15 +286,24 @@ impl Wall {
                 .unwrap()
         };
         let mut wall = Self { objects, sitting: sit() };
+        let mut asked_times = 0;
         within(SOON, "the account is refused", || {
-            // Somebody else may have had the seat.
-            if wall.sitting.try_wait().unwrap().is_some() {
+            asked_times += 1;
+            if asked_times % 10 == 0 {
+                // Somebody else had the seat.
+                wall.stand_up();
                 wall.sitting = sit();
             }
             let answer = asked();
             if answer.contains(" 429 ") { Ok(()) } else { Err(answer) }
         });
         wall
+    }
+
+    fn stand_up(&mut self) {
+        // It may have ended by itself.
+        let _ = self.sitting.kill();
+        let _ = self.sitting.wait();
     }
 
     fn objects(name: &str, namespace: &str) -> String {
@@ -317,8 +326,7 @@ impl Wall {
 
 impl Drop for Wall {
     fn drop(&mut self) {
-        let _ = self.sitting.kill();
-        let _ = self.sitting.wait();
+        self.stand_up();
         kubectl_with(["delete", "-f", "-"], &self.objects).unwrap();
     }
 }

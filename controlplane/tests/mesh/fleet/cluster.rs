@@ -65,8 +65,11 @@ impl Cluster {
         all.buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
     }
 
-    /// Where sidecars connect.
+    /// Where sidecars connect: WEFT_FLEET_AT, or else Weft's Service.
     pub(super) async fn control_plane(&self) -> SocketAddr {
+        if let Ok(at) = std::env::var("WEFT_FLEET_AT") {
+            return at.parse().expect("WEFT_FLEET_AT is an address and a port");
+        }
         let services: Api<Service> = Api::namespaced(self.client.clone(), "weft-system");
         let service = services.get("weft-controlplane").await.expect("Weft is installed");
         let address = service.spec.and_then(|spec| spec.cluster_ip).expect("it has an address");
