@@ -89,7 +89,7 @@ fn the_proxies_of_all_replicas_count() {
     let mut own = standing(Some(ObjectVersion::Current), &[]);
     own.count = Count { acknowledged: 1, affected: 2 };
     let path = own.text.path.clone();
-    let mut all = Standing { objects: vec![own], last_good: Vec::new() };
+    let mut all = Standing { objects: vec![own], ..Standing::default() };
     let says =
         |digest| Tallies::from([(path.clone(), Tally { digest, count: Count { acknowledged: 3, affected: 3 } })]);
     all.add(&says(DIGEST));
