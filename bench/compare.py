@@ -19,8 +19,9 @@ from proxies import HERE, Bench
 COLUMNS = {
     "cpu_us": "CPU µs a request", "user_us": "of it user", "callee_us": "callee alone (mTLS in)", "filter_us": "for the filter",
     "p50_us": "p50 µs", "p99_us": "p99 µs", "added_p50_us": "added p50 µs", "to_envoy": "to Envoy", "to_haproxy": "to HAProxy",
-    "instructions": "instructions", "filter_instructions": "for the filter", "rss_mib_start": "MiB at first request",
-    "rss_mib_idle": "MiB idle", "pushed_p50_ms": "ms after the push, p50", "pushed_max_ms": "max",
+    "instructions": "instructions", "filter_instructions": "for the filter", "binary_bytes": "bytes of the binary",
+    "rss_mib_start": "MiB at first request", "rss_mib_closed": "MiB as they close", "rss_mib_idle": "MiB idle",
+    "idle_after_s": "s until then", "pushed_p50_ms": "ms after the push, p50", "pushed_max_ms": "max",
     "push_begun_p50_ms": "ms from its begin, p50", "push_begun_max_ms": "max",
 }
 

@@ -5,7 +5,6 @@ import os
 import pathlib
 import re
 import subprocess
-import tempfile
 import urllib.request
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -68,14 +67,3 @@ def per_request(pids, load):
     user, system = sum(u for u, _ in used) * each, sum(s for _, s in used) * each
     last = {"callee_us": sum(used[-1]) * each} if len(pids) > 1 else {}
     return {**answer, "user_us": user, "system_us": system, "cpu_us": user + system, **last}
-
-
-def instructions(run):
-    """User instructions per request by callgrind: two runs that differ in requests alone. `run(prefix, requests)`."""
-    counts = {}
-    for requests in (500, 2500):
-        with tempfile.NamedTemporaryFile(suffix=".callgrind") as out:
-            run(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out.name}", "-q"], requests)
-            text = pathlib.Path(out.name).read_text()
-        counts[requests] = int(re.search(r"^(?:summary|totals): (\d+)", text, re.M).group(1))
-    return round((counts[2500] - counts[500]) / 2000)

@@ -88,14 +88,14 @@ def envoy_command(config):
     return [os.environ["WEFT_ENVOY"], "-c", config, "--concurrency", "1", "--use-dynamic-base-id", "-l", "error"]
 
 
-def haproxy(bench, upstream=None, tls=False, filter=None, prefix=()):
+def haproxy(bench, upstream=None, tls=False, filter=None):
     port = free_port()
     routes = "\n".join(f"    use_backend none if {{ path_beg /r{n} }}" for n in range(ROUTES))
     more, rule = HAPROXY_FILTERS[filter] if filter else ("", "")
     config = bench.config("peers/haproxy.cfg", to=f"haproxy-{port}.cfg", LISTEN=port, ROUTES=routes,
                           UPSTREAM=upstream or bench.upstream, TLS=filled(bench, HAPROXY_TLS) if tls else "",
                           GLOBAL=more, FILTERS=rule)
-    return start(bench, f"haproxy-{port}", [*prefix, "haproxy", "-db", "-f", config], port)
+    return start(bench, f"haproxy-{port}", ["haproxy", "-db", "-f", config], port)
 
 
 def haproxy_server(bench):

@@ -97,18 +97,18 @@ class Bench:
         (config / "mesh.yaml").write_text(path.read_text() + more)
         return config
 
-    def controlplane(self, config):
+    def controlplane(self, config, cpu=None):
         ports = self.folder / f"{config.name}.ports"
         state = self.folder / f"{config.name}-state"
         command = [
             os.environ["WEFT"], "controlplane", "-f", config, "--state", state, "--ports-file", ports,
             "--listen", "127.0.0.1:0", "--status", "127.0.0.1:0",
         ]
-        self.spawn(command, self.cpu_load, f"{config.name}-controlplane.log")
+        self.spawn(command, cpu or self.cpu_load, f"{config.name}-controlplane.log")
         until("the control plane is up", lambda: ports.exists() and json.loads(ports.read_text()))
         return json.loads(ports.read_text())["stream"], state
 
-    def sidecar(self, workload, account, controlplane, workers=1, cpu=None, prefix=(), more=()):
+    def sidecar(self, workload, account, controlplane, workers=1, cpu=None, more=()):
         stream, state = controlplane
         token = subprocess.run(
             [os.environ["WEFT"], "token", "create", "--for", f"default/{account}", "--state", state],
@@ -117,7 +117,7 @@ class Bench:
         own = self.folder / f"{workload}-{free_port()}"
         own.mkdir()
         command = [
-            *prefix, os.environ["WEFT_PROXY"], "--workload", f"default/{workload}", "--controlplane", stream,
+            os.environ["WEFT_PROXY"], "--workload", f"default/{workload}", "--controlplane", stream,
             "--state", own / "state", "--ports-file", own / "ports", "--workers", workers,
             "--inbound", "127.0.0.1:0", "--outbound", "127.0.0.1:0", "--admin", "127.0.0.1:0",
             "--access-log", own / "access.log", *more,

@@ -1,4 +1,6 @@
 //! The binaries under test, each built by itself, so that `weft-proxy` is the lean one that users get.
+//!
+//! WEFT and WEFT_PROXY name binaries that are taken instead of building them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,36 +9,46 @@ use std::sync::OnceLock;
 /// The one binary that people type.
 pub fn weft() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| build("weft"))
+    PATH.get_or_init(|| build("weft", "dev"))
 }
 
 /// The lean sidecar.
 pub fn weft_proxy() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| build("weft-proxy"))
+    PATH.get_or_init(|| build("weft-proxy", "dev"))
 }
 
 /// What redirects a pod's connections.
 pub fn weft_init() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| build("weft-init"))
+    PATH.get_or_init(|| build("weft-init", "dev"))
+}
+
+/// The lean sidecar as it is shipped.
+pub fn weft_proxy_dist() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| build("weft-proxy", "dist"))
 }
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-fn build(package: &str) -> PathBuf {
+fn build(package: &str, profile: &str) -> PathBuf {
+    if let Some(given) = std::env::var_os(package.to_uppercase().replace('-', "_")) {
+        return given.into();
+    }
     let output = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "-p", package, "--bin", package])
+        .args(["build", "--quiet", "-p", package, "--bin", package, "--profile", profile])
         .current_dir(root())
         .output()
         .unwrap();
     assert!(output.status.success(), "building {package}: {}", String::from_utf8_lossy(&output.stderr));
     // A later build of the whole workspace replaces the file in the target folder by one with other features; a link
     // under another name stays what was built here.
-    let built = target().join("debug").join(package);
-    let kept = target().join("under-test").join(package);
+    let (folder, kept) = if profile == "dev" { ("debug", "under-test") } else { (profile, "measured") };
+    let built = target().join(folder).join(package);
+    let kept = target().join(kept).join(package);
     std::fs::create_dir_all(kept.parent().unwrap()).unwrap();
     let _ = std::fs::remove_file(&kept);
     if std::fs::hard_link(&built, &kept).is_err() {

@@ -15,7 +15,7 @@ mod variant;
 pub mod yaml;
 
 pub use app::{App, Seen};
-pub use binaries::{filter_component, filter_component_with, weft, weft_init, weft_proxy};
+pub use binaries::{filter_component, filter_component_with, weft, weft_init, weft_proxy, weft_proxy_dist};
 pub use client::{Answer, Client, Load, Tally, Version};
 pub use eventually::{eventually, eventually_async, within};
 pub use mesh::{Mesh, MeshOptions, Sidecar, free_port};

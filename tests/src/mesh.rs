@@ -140,7 +140,8 @@ impl Mesh {
         command
     }
 
-    fn ports_file(&self, name: &str) -> PathBuf {
+    /// Where a sidecar of this name says its ports.
+    pub fn ports_file(&self, name: &str) -> PathBuf {
         self.folder.path().join(format!("{name}.ports"))
     }
 

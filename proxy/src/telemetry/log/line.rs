@@ -38,12 +38,13 @@ impl Line {
         self.stamps.write(record.start, &mut self.out);
         self.out.extend_from_slice(b"] \"");
         let out = &mut self.out;
-        for (index, part) in request_line(record).into_iter().enumerate() {
-            if index > 0 {
-                out.push(b' ');
-            }
-            escaped(part.as_bytes(), out);
-        }
+        // HTTP lets nothing into a method that would have to be escaped.
+        let [method, path, protocol] = request_line(record);
+        out.extend_from_slice(method.as_bytes());
+        out.push(b' ');
+        escaped(path.as_bytes(), out);
+        out.push(b' ');
+        out.extend_from_slice(protocol.as_bytes());
         out.extend_from_slice(b"\" ");
         digits(status(record), out);
         for word in [record.flag, record.details, record.termination.unwrap_or("-")] {
