@@ -2,7 +2,7 @@
 //!
 //! It knows the order in which parts start and stop, and nothing of what they do.
 
-use crate::artifacts::{Artifacts, ArtifactsOptions, Cupboard};
+use crate::artifacts::{Artifacts, ArtifactsOptions};
 use crate::ca::{self, Authority, Refreshed};
 use crate::kube;
 use crate::origin::{self, Origin};
@@ -16,7 +16,6 @@ use crate::{Options, RotateOptions, TokenOptions, status};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
@@ -66,8 +65,16 @@ impl ControlPlane {
         let authority = Arc::new(Box::pin(origin.authority(&state, options, now)).await?);
         let filters = state.path().join(FILTERS);
         Box::pin(origin.stock_up(options, &authority, &filters)).await?;
-        let artifacts = start_artifacts(filters, options, origin.cupboard())?;
         let metrics = Arc::new(Metrics::new(SystemTime::now()));
+        let artifacts = start_artifacts(
+            options,
+            ArtifactsOptions {
+                cupboard: origin.cupboard(),
+                peers: origin.peers(options, &authority),
+                compilations: metrics.compilations(),
+                ..ArtifactsOptions::new(filters, engine()?)?
+            },
+        )?;
         let cell: WorldCell = Arc::new(ArcSwap::from_pointee(World::default()));
         let stirred = watch::channel(()).0;
         let files = origin.first().await?;
@@ -94,7 +101,7 @@ impl ControlPlane {
             authority: authority.clone(),
             metrics: metrics.clone(),
             streams: Arc::new(AtomicU64::new(0)),
-            stock: artifacts.stock(),
+            artifacts: artifacts.clone(),
             stirred: stirred.clone(),
         };
         let fellows =
@@ -149,9 +156,11 @@ pub fn rotate_root(options: &RotateOptions) -> anyhow::Result<String> {
     Ok(format!("proxies are told of the new root now; it signs in {:?}", Duration::from_secs(signs_from - now)))
 }
 
-fn start_artifacts(folder: PathBuf, from: &Options, cupboard: Arc<dyn Cupboard>) -> anyhow::Result<Artifacts> {
-    let engine = Engine::new(EngineOptions::default()).context("cannot start the Wasm engine that admits filters")?;
-    let mut options = ArtifactsOptions { cupboard, ..ArtifactsOptions::new(folder, engine)? };
+fn engine() -> anyhow::Result<Engine> {
+    Engine::new(EngineOptions::default()).context("cannot start the Wasm engine that admits filters")
+}
+
+fn start_artifacts(from: &Options, mut options: ArtifactsOptions) -> anyhow::Result<Artifacts> {
     if let Some(folder) = &from.compilers {
         options.add_compilers(folder).with_context(|| format!("cannot read --compilers {}", folder.display()))?;
     }

@@ -3,9 +3,9 @@
 //! It chooses between the two and no more.
 
 use crate::Options;
-use crate::artifacts::{Cupboard, NoCluster, Stock};
+use crate::artifacts::{Cupboard, NoCluster, NoPeers, Peers, Stock};
 use crate::ca::{Authority, Seconds};
-use crate::kube::{self, ClusterCupboard, ClusterSource, PodTokens, SecretVault};
+use crate::kube::{self, ClusterCupboard, ClusterPeers, ClusterSource, PodTokens, SecretVault};
 use crate::replica::{self, Places, Stocked};
 use crate::source::{FileSet, Folder, Interest, Source};
 use crate::state::StateFolder;
@@ -13,6 +13,7 @@ use crate::stream::{FirstContact, JoinTokens};
 use crate::token::used::UsedTokens;
 use crate::world::{Event, WorldCell};
 use anyhow::Context;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -65,7 +66,8 @@ impl Origin {
         };
         loop {
             let replicas = kube::ready_replicas(&cluster.cluster, options.listen.port()).await;
-            if replica::stock_up(&replicas, &issuing, &stock).await == Stocked::Yes {
+            let addresses: Vec<SocketAddr> = replicas.iter().map(|replica| replica.address).collect();
+            if replica::stock_up(&addresses, &issuing, &stock).await == Stocked::Yes {
                 return Ok(());
             }
             tokio::time::sleep(STOCK_AGAIN).await;
@@ -77,6 +79,16 @@ impl Origin {
         match self {
             Self::Folder(_) => Places::Given(options.replicas.clone()),
             Self::Cluster(cluster) => Places::Cluster(cluster.cluster.here.clone()),
+        }
+    }
+
+    /// Those at work beside this one, where they can be found.
+    pub(crate) fn peers(&self, options: &Options, authority: &Arc<Authority>) -> Arc<dyn Peers> {
+        match self {
+            Self::Folder(_) => Arc::new(NoPeers),
+            Self::Cluster(cluster) => {
+                Arc::new(ClusterPeers::new(cluster.cluster.clone(), authority.clone(), options.listen.port()))
+            }
         }
     }
 

@@ -8,30 +8,16 @@
 
 use super::cupboard::Shut;
 use super::facts::{Artifact, Version};
-use super::good::{Admitted, Ask, Good, PolicyAsk};
+use super::good::{Admitted, Ask, Good};
 use super::problem::ProblemKind;
 use super::sources::Sources;
-use super::store::Store;
+use super::stock::Stock;
+use super::workshop::Workshop;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio::sync::Semaphore;
-use weft_filter_host::{Engine, Manifest, NonUtf8, OnFailure, PolicySettings, admission, artifact_key, compile};
+use weft_filter_host::artifact_key;
 use weft_oci::{Cause, Reference};
 use weft_snapshot::{Digest, FilterKey};
-
-/// What jobs work with; shared by all of them.
-pub(super) struct Workshop {
-    pub(super) store: Store,
-    pub(super) engine: Engine,
-    pub(super) compilers: BTreeMap<String, PathBuf>,
-    /// One compilation at a time: it takes all cores and much memory.
-    pub(super) compiling: Semaphore,
-    pub(super) pulling: Semaphore,
-}
-
-/// Pulls at the same time.
-pub(super) const PULLS_MAX: usize = 4;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Job {
@@ -90,12 +76,34 @@ impl Job {
                 let troubles = refused.troubles.clone();
                 return Outcome { good: self.good, refused: Some(refused), troubles };
             }
-            Err(Unfetched::Failed(trouble, refused)) => return self.fall_back(&shop, vec![trouble], refused).await,
+            Err(Unfetched::Failed(trouble, refused)) => {
+                let Some(version) = self.elsewhere(&shop, &trouble).await else {
+                    return self.fall_back(&shop, vec![trouble], refused).await;
+                };
+                return match self.prepare(&shop, version).await {
+                    Ok((good, more)) => {
+                        Outcome { good: Some(good), refused: None, troubles: [vec![trouble], more].concat() }
+                    }
+                    Err(_) => self.fall_back(&shop, vec![trouble], refused).await,
+                };
+            }
         };
         match self.prepare(&shop, version).await {
             Ok((good, troubles)) => Outcome { good: Some(good), refused: None, troubles },
             Err(troubles) => self.fall_back(&shop, troubles, Some(version.image)).await,
         }
+    }
+
+    /// Where the registry does not give what this object asks for, another replica may have got it in time.
+    async fn elsewhere(&self, shop: &Workshop, trouble: &Trouble) -> Option<Version> {
+        let held =
+            |good: &Good| good.object == self.ask.object() && shop.store.component(good.version.component).is_some();
+        let unavailable = matches!(trouble.kind, ProblemKind::ImageUnavailable | ProblemKind::CredentialsUnavailable);
+        if !unavailable || self.good.as_ref().is_some_and(held) {
+            return None;
+        }
+        let theirs = shop.peers.last_good(&self.filter, &Stock::of(&shop.store)).await?;
+        theirs.0.get(&self.filter).filter(|good| held(good)).map(|good| good.version)
     }
 
     /// The last good version goes on, with what is asked of it now.
@@ -217,41 +225,6 @@ impl Job {
         }
         Ok(admitted)
     }
-}
-
-impl Workshop {
-    async fn compiled(self: &Arc<Self>, component: Digest, key: &str, program: &Path) -> Result<Artifact, String> {
-        let _turn = self.compiling.acquire().await;
-        if let Some(artifact) = self.store.artifact(component, key) {
-            return Ok(artifact);
-        }
-        let (shop, key, program) = (Arc::clone(self), key.to_owned(), program.to_owned());
-        blocking(move || {
-            let path = shop.store.component(component).ok_or("the component is gone from the store")?;
-            let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-            let native = compile::in_subprocess_for(&program, &key, &bytes).map_err(|error| error.to_string())?;
-            shop.store.add_artifact(component, &key, &native).map_err(|error| error.to_string())
-        })
-        .await
-    }
-
-    async fn admitted(self: &Arc<Self>, own: &Artifact, key: &FilterKey, ask: &PolicyAsk) -> Result<Manifest, String> {
-        let settings = PolicySettings {
-            key: key.0.clone(),
-            component: own.component.to_string(),
-            config: ask.config.clone(),
-            deadline: ask.deadline,
-            memory_max: ask.memory_max,
-            on_failure: OnFailure::Refuse,
-            non_utf8: NonUtf8::Refuse,
-        };
-        let (engine, path) = (self.engine.clone(), own.path.clone());
-        blocking(move || admission::admit(&engine, &path, settings).map_err(|error| error.to_string())).await
-    }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(format!("the attempt broke off: {error}")))
 }
 
 fn refusal(version: Version, reason: &str, remedy: &str) -> Trouble {

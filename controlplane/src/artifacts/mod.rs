@@ -13,6 +13,7 @@ mod facts;
 mod good;
 mod job;
 mod keep;
+mod peers;
 mod problem;
 mod run;
 mod sources;
@@ -20,10 +21,12 @@ mod stock;
 mod store;
 mod tracks;
 mod wanted;
+mod workshop;
 
 pub use crate::state::StateError;
 pub use cupboard::{Cupboard, Needs, NoCluster, Place, PlaceKind, Shut};
 pub use facts::{Artifact, Facts, FilterStatus, PolicyFact, Progress, Version};
+pub use peers::{LastGood, Made, NoPeers, Peers};
 pub use problem::{FilterProblem, ProblemKind};
 pub use stock::{Intake, Item, Stock};
 pub use wanted::Wanted;
@@ -31,9 +34,12 @@ pub use wanted::Wanted;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use tokio::sync::watch;
 use weft_filter_host::Engine;
 use weft_oci::Limits;
+use weft_snapshot::Digest;
+use workshop::Workshop;
 
 /// What there is to work with.
 pub struct ArtifactsOptions {
@@ -47,6 +53,10 @@ pub struct ArtifactsOptions {
     pub limits: Limits,
     /// Where what registries want to see lies in a cluster.
     pub cupboard: Arc<dyn Cupboard>,
+    /// Other replicas at work.
+    pub peers: Arc<dyn Peers>,
+    /// Counts what is compiled here.
+    pub compilations: Arc<AtomicU64>,
 }
 
 impl ArtifactsOptions {
@@ -69,7 +79,15 @@ impl ArtifactsOptions {
     /// This program compiles, for proxies of its own version.
     pub fn new(folder: PathBuf, engine: Engine) -> std::io::Result<Self> {
         let compilers = BTreeMap::from([(weft_filter_host::artifact_key(), std::env::current_exe()?)]);
-        Ok(Self { folder, engine, compilers, limits: Limits::default(), cupboard: Arc::new(NoCluster) })
+        Ok(Self {
+            folder,
+            engine,
+            compilers,
+            limits: Limits::default(),
+            cupboard: Arc::new(NoCluster),
+            peers: Arc::new(NoPeers),
+            compilations: Arc::default(),
+        })
     }
 }
 
@@ -78,7 +96,7 @@ impl ArtifactsOptions {
 pub struct Artifacts {
     wanted: watch::Sender<(u64, Wanted)>,
     facts: watch::Receiver<Arc<Facts>>,
-    stock: Stock,
+    shop: Arc<Workshop>,
 }
 
 impl Artifacts {
@@ -87,9 +105,9 @@ impl Artifacts {
         let (wanted, wants) = watch::channel((0, Wanted::default()));
         let (publish, facts) = watch::channel(Arc::default());
         let running = run::Loop::open(options, wants, publish)?;
-        let stock = running.stock();
+        let shop = running.shop();
         tokio::spawn(running.run());
-        Ok(Self { wanted, facts, stock })
+        Ok(Self { wanted, facts, shop })
     }
 
     /// Answers a running number: facts that reflect it have taken `wanted` in, and hold what was last good of it.
@@ -104,7 +122,12 @@ impl Artifacts {
 
     /// For another replica.
     pub fn stock(&self) -> Stock {
-        self.stock.clone()
+        Stock::of(&self.shop.store)
+    }
+
+    /// For another replica: native code that is here, or is made now, of a component that is here or is about to come.
+    pub async fn make(&self, component: Digest, key: &str) -> Result<Item, String> {
+        self.shop.make(component, key).await
     }
 
     /// Changes whenever something else is published.

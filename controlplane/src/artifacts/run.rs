@@ -5,12 +5,12 @@
 use super::cupboard::Cupboard;
 use super::facts::Facts;
 use super::good::{Good, asks};
-use super::job::{Outcome, PULLS_MAX, Workshop};
+use super::job::Outcome;
 use super::keep::Retired;
 use super::sources::Sources;
-use super::stock::Stock;
 use super::store::Store;
 use super::tracks::Tracks;
+use super::workshop::{PULLS_MAX, Workshop};
 use super::{ArtifactsOptions, StateError, Wanted};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,6 +68,8 @@ impl Loop {
             compilers: options.compilers,
             compiling: Semaphore::new(1),
             pulling: Semaphore::new(PULLS_MAX),
+            peers: options.peers,
+            compilations: options.compilations,
         };
         let wanted = Wanted::default();
         Ok(Self {
@@ -86,8 +88,8 @@ impl Loop {
         })
     }
 
-    pub(super) fn stock(&self) -> Stock {
-        Stock::of(&self.shop.store)
+    pub(super) fn shop(&self) -> Arc<Workshop> {
+        Arc::clone(&self.shop)
     }
 
     pub(super) async fn run(mut self) {

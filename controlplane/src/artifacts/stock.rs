@@ -3,10 +3,10 @@
 //! A file counts only when its bytes give its digest. It does not know how it travels.
 
 use super::StateError;
-use super::good::Good;
+use super::facts::Artifact;
+use super::peers::LastGood;
 use super::store::Store;
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use weft_snapshot::Digest;
@@ -79,10 +79,20 @@ impl Stock {
 
     /// The other's word counts where both have one: it has been running.
     pub fn take_last_good(&self, json: &[u8]) -> Result<(), StateError> {
-        let theirs: BTreeMap<String, Good> = serde_json::from_slice(json).map_err(|error| self.store.damaged(error))?;
         let mut all = self.store.last_good();
-        all.extend(theirs);
+        all.extend(self.read_last_good(json)?.0);
         self.store.keep_last_good(&all)
+    }
+
+    /// What [`Stock::last_good`] of another says.
+    pub fn read_last_good(&self, json: &[u8]) -> Result<LastGood, StateError> {
+        serde_json::from_slice(json).map(LastGood).map_err(|error| self.store.damaged(error))
+    }
+
+    /// Native code of a component that is here.
+    pub fn artifact(&self, component: Digest, key: &str) -> Option<Item> {
+        let Artifact { digest, key, component, bytes, .. } = self.store.artifact(component, key)?;
+        Some(Item { component, key: Some(key), digest, bytes })
     }
 
     pub fn intake(&self, item: Item) -> io::Result<Intake> {

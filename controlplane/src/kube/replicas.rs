@@ -6,34 +6,48 @@ use super::{Cluster, said};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::api::{Api, ListParams};
 use std::net::SocketAddr;
+use std::time::Duration;
 
-/// Without this one. Where that cannot be known, none: registries may have what is needed.
-pub(crate) async fn ready_replicas(cluster: &Cluster, port: u16) -> Vec<SocketAddr> {
+/// Another one, Ready.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Replica {
+    /// Of its pod.
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+}
+
+/// Without this one, by name. Where that cannot be known, none: registries may have what is needed.
+pub(crate) async fn ready_replicas(cluster: &Cluster, port: u16) -> Vec<Replica> {
     let slices = Api::<EndpointSlice>::namespaced(cluster.client.clone(), &cluster.here.namespace);
     let of_ours = ListParams::default().labels(&format!("kubernetes.io/service-name={SERVICE}"));
-    let slices = match slices.list(&of_ours).await {
-        Ok(slices) => slices,
-        Err(error) => {
+    let slices = match tokio::time::timeout(LIST_MAX, slices.list(&of_ours)).await {
+        Ok(Ok(slices)) => slices,
+        Ok(Err(error)) => {
             tracing::warn!(reason = said(&error), "other replicas cannot be found; filters come from their registries");
             return Vec::new();
         }
+        Err(_) => {
+            tracing::warn!("other replicas cannot be found: the API server did not answer within {LIST_MAX:?}");
+            return Vec::new();
+        }
     };
-    let mut found: Vec<SocketAddr> =
-        slices.items.iter().flat_map(|slice| others(slice, &cluster.here.replica, port)).collect();
+    let mut found: Vec<_> = slices.items.iter().flat_map(|slice| others(slice, &cluster.here.replica, port)).collect();
     found.sort();
     found.dedup();
     found
 }
 
-fn others<'a>(slice: &'a EndpointSlice, own: &'a str, port: u16) -> impl Iterator<Item = SocketAddr> + 'a {
+fn others<'a>(slice: &'a EndpointSlice, own: &'a str, port: u16) -> impl Iterator<Item = Replica> + 'a {
     let ready = |endpoint: &&Endpoint| endpoint.conditions.as_ref().is_none_or(|on| on.ready != Some(false));
-    // One that leads to no pod may be anybody, this replica too, which would then wait for itself.
-    let pod = |endpoint: &Endpoint| endpoint.target_ref.as_ref().and_then(|target| target.name.clone());
-    let other = move |endpoint: &&Endpoint| pod(endpoint).is_some_and(|name| name != own);
-    let addresses = slice.endpoints.iter().filter(ready).filter(other);
-    addresses.filter_map(move |endpoint| Some(SocketAddr::new(endpoint.addresses.first()?.parse().ok()?, port)))
+    slice.endpoints.iter().filter(ready).filter_map(move |endpoint| {
+        // One that leads to no pod may be anybody, this replica too, which would then wait for itself.
+        let name = endpoint.target_ref.as_ref()?.name.clone()?;
+        let address = SocketAddr::new(endpoint.addresses.first()?.parse().ok()?, port);
+        (name != own).then_some(Replica { name, address })
+    })
 }
 
+const LIST_MAX: Duration = Duration::from_secs(5);
 const SERVICE: &str = "weft-controlplane";
 
 #[cfg(test)]
@@ -60,7 +74,8 @@ mod tests {
             ],
         }))
         .unwrap();
-        let found: Vec<String> = others(&slice, "me", 15012).map(|address| address.to_string()).collect();
-        assert_eq!(found, ["10.0.0.2:15012", "10.0.0.4:15012"]);
+        let found: Vec<String> =
+            others(&slice, "me", 15012).map(|replica| format!("{} {}", replica.name, replica.address)).collect();
+        assert_eq!(found, ["ready 10.0.0.2:15012", "unsaid 10.0.0.4:15012"]);
     }
 }

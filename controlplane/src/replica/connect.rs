@@ -39,7 +39,9 @@ pub(super) async fn connect(address: SocketAddr, issuing: &Issuing) -> Result<Ch
         let tcp = TcpStream::connect(address).await.map_err(|error| unreachable(&error))?;
         let name = ServerName::IpAddress(address.ip().into());
         let stream = TlsConnector::from(config).connect(name, tcp).await.map_err(|error| unreachable(&error))?;
-        let endpoint = Endpoint::from_static("http://weft-controlplane");
+        let endpoint = Endpoint::from_static("http://weft-controlplane")
+            .http2_keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE);
         endpoint.connect_with_connector(Once(Some(stream))).await.map_err(|error| unreachable(&error))
     };
     tokio::time::timeout(CONNECT_MAX, open).await.map_err(|_| ConnectError::Slow { address })?
@@ -138,3 +140,5 @@ impl tower_service::Service<http::Uri> for Once {
 }
 
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// A replica that died is noticed within twice this.
+const KEEPALIVE: Duration = Duration::from_secs(5);

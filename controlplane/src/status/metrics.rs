@@ -3,6 +3,7 @@
 //! Counted where things happen, read as Prometheus text. It does not know what is done with them.
 
 use std::fmt::{Display, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use weft_config::{Code, Problem, World};
@@ -26,6 +27,7 @@ pub(crate) struct Metrics {
     issued: AtomicU64,
     refused: AtomicU64,
     root_expires: AtomicU64,
+    compilations: Arc<AtomicU64>,
 }
 
 /// Why proxies were looked at again.
@@ -74,6 +76,7 @@ impl Metrics {
             issued: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             root_expires: AtomicU64::new(0),
+            compilations: Arc::default(),
         }
     }
 
@@ -130,6 +133,11 @@ impl Metrics {
         self.root_expires.store(at, Relaxed);
     }
 
+    /// Counted where filters are compiled.
+    pub(crate) fn compilations(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.compilations)
+    }
+
     /// Prometheus text.
     pub(crate) fn text(&self) -> String {
         let mut text = Text(String::with_capacity(8192));
@@ -180,6 +188,8 @@ impl Metrics {
             "",
             read(&self.root_expires),
         );
+        let compiled = "Filters compiled by this replica, one for each component and artifact key.";
+        text.one("weft_filter_compilations_total", "counter", compiled, "", read(&self.compilations));
         self.process(&mut text);
         text.0
     }

@@ -18,7 +18,7 @@ pub(crate) use first::{FirstContact, JoinTokens, Shown};
 pub(crate) use replicas::{meant, said};
 pub(crate) use tls::ServingTls;
 
-use crate::artifacts::Stock;
+use crate::artifacts::Artifacts;
 use crate::ca::Authority;
 use crate::rpc::artifacts::artifacts_server::ArtifactsServer;
 use crate::rpc::discovery::discovery_server::DiscoveryServer;
@@ -50,7 +50,7 @@ pub(crate) struct Services {
     pub(crate) first: Arc<dyn FirstContact>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) streams: Arc<AtomicU64>,
-    pub(crate) stock: Stock,
+    pub(crate) artifacts: Artifacts,
     /// Told when what is counted may have changed.
     pub(crate) stirred: watch::Sender<()>,
 }

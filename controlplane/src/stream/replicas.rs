@@ -16,14 +16,14 @@ use tonic::{Request, Response, Status};
 use weft_snapshot::Digest;
 use weft_wire::CHUNK_BYTES_MAX;
 use weft_wire::proto::{
-    ConnectedRequest, ConnectedResponse, CopyChunk, CountRequest, StockItem, StockRequest, StockResponse,
+    ConnectedRequest, ConnectedResponse, CopyChunk, CountRequest, MakeRequest, StockItem, StockRequest, StockResponse,
 };
 
 #[tonic::async_trait]
 impl Replicas for Services {
     async fn stock(&self, request: Request<StockRequest>) -> Result<Response<StockResponse>, Status> {
         self.check_replica(&request)?;
-        let stock = self.stock.clone();
+        let stock = self.artifacts.stock();
         let told = tokio::task::spawn_blocking(move || {
             let items = stock.items().into_iter().map(said).collect();
             stock.last_good().map(|last_good| StockResponse { last_good, items })
@@ -32,13 +32,21 @@ impl Replicas for Services {
         told.map(Response::new).map_err(|error| Status::internal(error.to_string()))
     }
 
+    async fn make(&self, request: Request<MakeRequest>) -> Result<Response<StockItem>, Status> {
+        self.check_replica(&request)?;
+        let MakeRequest { component, key } = request.into_inner();
+        let component = component.parse::<Digest>().map_err(|error| Status::invalid_argument(format!("{error}")))?;
+        let made = self.artifacts.make(component, &key).await.map_err(Status::failed_precondition)?;
+        Ok(Response::new(said(made)))
+    }
+
     type CopyStream = ReceiverStream<Result<CopyChunk, Status>>;
 
     async fn copy(&self, request: Request<StockItem>) -> Result<Response<Self::CopyStream>, Status> {
         self.check_replica(&request)?;
         let item = meant(request.into_inner())?;
         let gone = || Status::not_found(format!("{} is not here any more", item.digest));
-        let path = self.stock.path(&item).ok_or_else(gone)?;
+        let path = self.artifacts.stock().path(&item).ok_or_else(gone)?;
         let file = File::open(&path).await.map_err(|error| Status::internal(error.to_string()))?;
         let (chunks, sent) = mpsc::channel(CHUNKS_MAX);
         tokio::spawn(async move {

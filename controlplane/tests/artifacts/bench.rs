@@ -1,11 +1,12 @@
 //! The bench on which filters are tried: components, what is wanted of them, and a loop with a state folder.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tempfile::TempDir;
 use weft_config::Policy;
-use weft_controlplane::artifacts::{Artifacts, ArtifactsOptions, Facts, FilterProblem, Wanted};
+use weft_controlplane::artifacts::{Artifacts, ArtifactsOptions, Facts, FilterProblem, NoPeers, Peers, Wanted};
 use weft_filter_host::{Engine, EngineOptions, artifact_key};
 use weft_oci::{Artifact, Images, Limits, Loopback, Pushed, Reference, Registries};
 use weft_snapshot::FilterKey;
@@ -72,13 +73,25 @@ pub(crate) fn wanted(policies: Vec<Policy>) -> Wanted {
 pub(crate) struct Bench {
     pub(crate) folder: TempDir,
     artifacts: Option<Artifacts>,
+    peers: Arc<dyn Peers>,
+    compilations: Arc<AtomicU64>,
 }
 
 impl Bench {
     pub(crate) fn new() -> Self {
-        let mut bench = Self { folder: tempfile::tempdir().unwrap(), artifacts: None };
+        Self::beside(Arc::new(NoPeers))
+    }
+
+    /// Of one replica of several.
+    pub(crate) fn beside(peers: Arc<dyn Peers>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut bench = Self { folder, artifacts: None, peers, compilations: Arc::default() };
         bench.restart();
         bench
+    }
+
+    pub(crate) fn compilations(&self) -> u64 {
+        self.compilations.load(Ordering::Relaxed)
     }
 
     pub(crate) fn store(&self) -> PathBuf {
@@ -95,6 +108,8 @@ impl Bench {
         let compiler = PathBuf::from(env!("CARGO_BIN_EXE_weft-controlplane"));
         options.compilers = [(artifact_key(), compiler)].into();
         options.limits = Limits { attempts_max: 1, ..Limits::default() };
+        options.peers = Arc::clone(&self.peers);
+        options.compilations = Arc::clone(&self.compilations);
         self.artifacts = Some(Artifacts::start(options).unwrap());
     }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod peers;
 mod restarts;
 mod swaps;
 mod troubles;
