@@ -127,10 +127,14 @@ impl Schema {
     /// Fields that Istio has and Weft refuses by name.
     fn unsupported(mut self, names: &[&'static str]) -> Self {
         for name in names {
-            let field = Self::new("Istio has it; not supported by this version of Weft, and reported.", Shape::Any);
-            self = self.with(name, Self { support: Support::Unsupported, ..field });
+            self = self.lacks(name, "Istio has it; not supported by this version of Weft, and reported.");
         }
         self
+    }
+
+    /// One field that Weft refuses by name.
+    fn lacks(self, name: &'static str, about: &'static str) -> Self {
+        self.with(name, Self { support: Support::Unsupported, ..Self::new(about, Shape::Any) })
     }
 
     fn without_effect(self, name: &'static str) -> Self {

@@ -69,6 +69,7 @@ pub(crate) fn read(fields: &mut Fields<'_>, metadata: &crate::object::Metadata, 
         let failure_policy = fields.get("failurePolicy").and_then(|c| c.one_of(&failures));
         let texts = [("Refuse", NonUtf8::Refuse), ("Absent", NonUtf8::Absent)];
         let non_utf8 = fields.get("nonUtf8").and_then(|c| c.one_of(&texts));
+        fields.not_supported("isolation", "an instance of its own for each request");
         let priority = fields.get("priority").and_then(|c| c.integer(i64::from(i32::MIN)..=i64::from(i32::MAX)));
         let selector_place = fields.get("selector").map(|c| c.place());
         let selector = selector(fields, "selector", "matchLabels").zip(selector_place);
