@@ -77,7 +77,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Demo(options) => on_runtime(demo::run(options)),
-        Command::Check(options) => check::run(&options),
+        Command::Check(options) => on_runtime(check::run(options)),
         Command::Proxy(options) => proxy::run(options),
         Command::Sidecar(options) => sidecar(*options),
         Command::Controlplane(options) => {
