@@ -70,16 +70,20 @@ impl Sidecar<'_> {
 
     fn proxy(&self) -> Value {
         let mut container = self.container(PROXY);
+        let mut arguments = vec![
+            "--workload=$(POD_NAMESPACE)/$(POD_NAME)".to_owned(),
+            format!("--controlplane={}", self.settings.controlplane),
+            format!("--token-file={TOKEN_FOLDER}/token"),
+            format!("--root-file={ROOT_FOLDER}/root.pem"),
+            format!("--state={STATE_FOLDER}/state"),
+            "--intercept".to_owned(),
+        ];
+        if self.wishes.filter_header {
+            arguments.push("--filter-header".to_owned());
+        }
         let more = json!({
             "command": ["/weft-proxy"],
-            "args": [
-                "--workload=$(POD_NAMESPACE)/$(POD_NAME)",
-                format!("--controlplane={}", self.settings.controlplane),
-                format!("--token-file={TOKEN_FOLDER}/token"),
-                format!("--root-file={ROOT_FOLDER}/root.pem"),
-                format!("--state={STATE_FOLDER}/state"),
-                "--intercept",
-            ],
+            "args": arguments,
             "env": self.environment(),
             "ports": [{"name": "http-weft-prom", "containerPort": METRICS_PORT, "protocol": "TCP"}],
             "restartPolicy": "Always",

@@ -19,6 +19,8 @@ pub(super) struct Wishes {
     pub(super) config: ProxyConfig,
     pub(super) probes: Probes,
     pub(super) metrics: Metrics,
+    /// Whether responses name the filters that they met.
+    pub(super) filter_header: bool,
     /// Where it is not the usual one.
     pub(super) own_status_port: Option<u16>,
     /// Fields of the sidecar's readiness probe.
@@ -44,6 +46,9 @@ pub(super) enum Metrics {
     Merged,
     Apart,
 }
+
+/// The one wish that has no name of Istio's.
+const FILTER_HEADER: &str = "weft.dev/filter-header";
 
 impl Wishes {
     pub(super) fn read(pod: &Value) -> Result<Self, Refused> {
@@ -79,6 +84,7 @@ impl Wishes {
                 self.lacks(key, "the sidecar is always a native one (an init container that goes on running)");
             }
             "proxy.istio.io/config" => self.config = ProxyConfig::read(key, value, &mut self.not_supported)?,
+            FILTER_HEADER => self.filter_header = boolean(key, value)?,
             "status.sidecar.istio.io/port" => self.status_port_of(key, value)?,
             "readiness.status.sidecar.istio.io/initialDelaySeconds" => {
                 self.readiness("initialDelaySeconds", key, value)?
