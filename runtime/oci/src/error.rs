@@ -79,7 +79,10 @@ impl Cause {
         match self {
             Self::NotFound { .. } => "push it, or correct the tag or digest".to_owned(),
             Self::Refused { host, .. } => {
-                format!("give credentials that may read it in Mesh.registries for {host}, or log in with docker login")
+                format!(
+                    "give credentials that may read it: by the Filter's imagePullSecret, in Mesh.registries for {host}, \
+                     or by docker login"
+                )
             }
             Self::Unreachable { host, .. } | Self::TimedOut { host, .. } => {
                 format!("check that {host} is up and that its name and port are right; plain HTTP needs plainHttp")
@@ -101,7 +104,9 @@ impl Cause {
             Self::Credentials { .. } => {
                 "write user and password, or an auths entry, into the file that is named".to_owned()
             }
-            Self::Certificates { .. } => "name a PEM file with the registry's CA as `ca` in Mesh.registries".to_owned(),
+            Self::Certificates { .. } => {
+                "name the registry's CA in Mesh.registries: a PEM file as `ca`, or a ConfigMap as `caRef`".to_owned()
+            }
             Self::PushWithoutTag => "write HOST/REPOSITORY:TAG or oci-layout:PATH:TAG".to_owned(),
             Self::Folder { .. } => "check that the folder exists and may be read and written".to_owned(),
         }
