@@ -21,5 +21,5 @@ pub use eventually::{eventually, eventually_async, within};
 pub use mesh::{Mesh, MeshOptions, Sidecar, free_port};
 pub use pods::{Namespace, Pod, Pods};
 pub use process::Process;
-pub use registry::Registry;
-pub use variant::{push, pushed_component, variant};
+pub use registry::{PASSWORD, Registry, USER};
+pub use variant::{push, push_with, pushed_component, variant};

@@ -11,15 +11,20 @@ pub fn variant(component: &[u8], number: u8) -> Vec<u8> {
     bytes
 }
 
-/// Pushes a component into an image-layout folder or a registry by the command that a user types; answers what it says
-/// on standard error, which names the component's digest.
+/// Pushes a component into an image-layout folder or a registry by the command that a user types; answers what it says:
+/// the component's digest, and last the image's.
 pub fn push(component: &[u8], image: &str) -> String {
+    push_with(component, image, &[])
+}
+
+/// The same with options of `weft filter push`.
+pub fn push_with(component: &[u8], image: &str, options: &[&str]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("filter.wasm");
     std::fs::write(&file, component).unwrap();
-    let output =
-        std::process::Command::new(crate::weft()).args(["filter", "push"]).arg(&file).arg(image).output().unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
+    let mut command = std::process::Command::new(crate::weft());
+    let output = command.args(["filter", "push"]).arg(&file).arg(image).args(options).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap() + &String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "weft filter push {image}: {said}");
     said
 }

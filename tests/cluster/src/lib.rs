@@ -5,9 +5,12 @@
 //! that exists already it uses that one.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
+mod api;
 pub mod audit;
 mod caller;
+mod control_plane;
 mod environment;
+mod guarded;
 mod kubectl;
 pub mod manifests;
 mod mesh;
@@ -17,10 +20,13 @@ mod relay;
 mod replica;
 mod truth;
 
+pub use api::Api;
 pub use caller::{Answer, Caller, Load, Tally};
+pub use control_plane::ControlPlane;
 pub use environment::{image, image_prefix, image_tag, own_node};
+pub use guarded::{Guarded, Pushed};
 pub use kubectl::{get, kubectl, kubectl_with, try_kubectl};
-pub use mesh::{Filters, control_planes, install, install_checked, weft, weft_as, without_weft};
+pub use mesh::{Filters, control_planes, install, install_checked, reinstall, weft, weft_as, without_weft};
 pub use namespace::Namespace;
 pub use relay::Relay;
 pub use replica::Replica;

@@ -52,6 +52,11 @@ spec:
 
 /// A Deployment of one pod that does nothing by itself.
 pub fn caller(name: &str) -> String {
+    caller_with(name, "{}")
+}
+
+/// The same with annotations of its pod, as YAML has them: `{a: b}`.
+pub fn caller_with(name: &str, annotations: &str) -> String {
     let image = image("weft-cluster-app");
     format!(
         "apiVersion: v1
@@ -64,7 +69,9 @@ metadata: {{name: {name}, labels: {{app: {name}}}}}
 spec:
   selector: {{matchLabels: {{app: {name}}}}}
   template:
-    metadata: {{labels: {{app: {name}}}}}
+    metadata:
+      labels: {{app: {name}}}
+      annotations: {annotations}
     spec:
       serviceAccountName: {name}
       terminationGracePeriodSeconds: 2

@@ -36,10 +36,15 @@ fn run<A: AsRef<OsStr>>(mut command: Command, arguments: impl IntoIterator<Item 
 #[track_caller]
 pub fn install() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let (prefix, tag) = (image_prefix(), image_tag());
-        weft(["install", "--image-prefix", &prefix, "--tag", &tag]).unwrap_or_else(|error| panic!("{error}"));
-    });
+    ONCE.call_once(|| reinstall(&[]));
+}
+
+/// The same again, with more options.
+#[track_caller]
+pub fn reinstall(options: &[&str]) {
+    let (prefix, tag) = (image_prefix(), image_tag());
+    let usual = ["install", "--image-prefix", &prefix, "--tag", &tag];
+    weft(usual.iter().chain(options)).unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// Installed, and asked by the API server about what is written: until it knows the webhook's certificate it stores all.

@@ -76,7 +76,13 @@ impl Namespace {
     /// A pod to call from, ready; its service account has its name.
     #[track_caller]
     pub fn caller(&self, name: &str) -> Caller {
-        self.apply(&manifests::caller(name));
+        self.caller_with(name, "{}")
+    }
+
+    /// The same, of whose pod something is asked: `{sidecar.istio.io/logLevel: debug}`.
+    #[track_caller]
+    pub fn caller_with(&self, name: &str, annotations: &str) -> Caller {
+        self.apply(&manifests::caller_with(name, annotations));
         self.ready(&[name]);
         Caller::new(&self.name, name)
     }
