@@ -237,7 +237,7 @@ fn sidecars_of_an_older_release_get_what_is_new_and_keep_what_nobody_compiles() 
     let component = filter_component("filters/headers");
     let first = registry.push(&variant(&component, 2), "1");
     shop.apply(&filter(&first.image, "right").to_string());
-    let older_image = format!("sidecar.istio.io/proxyImage: '{}-older'", image("weft-proxy"));
+    let older_image = format!("sidecar.istio.io/proxyImage: '{}-earlier'", image("weft-proxy"));
     let older = shop.caller_with("older", &format!("{{weft.dev/filter-header: 'true', {older_image}}}"));
     let newer = shop.caller_with("newer", NAMES_FILTERS);
     let both = |app: &str, pushed: &Pushed| {
