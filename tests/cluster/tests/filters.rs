@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use serde_json::{Value, json};
+use std::sync::OnceLock;
 use std::time::Duration;
 use weft_cluster_tests::{
     Answer, Caller, ControlPlane, Guarded, Namespace, Pushed, image, image_tag, install, kubectl_with, manifests,
@@ -25,6 +26,12 @@ fn passes_over() -> bool {
 
 fn apply(object: &Value) {
     kubectl_with(["apply", "-f", "-"], &object.to_string()).unwrap();
+}
+
+/// Built once for all tests.
+fn headers() -> &'static [u8] {
+    static COMPONENT: OnceLock<Vec<u8>> = OnceLock::new();
+    COMPONENT.get_or_init(|| filter_component("filters/headers"))
 }
 
 /// Lets the control plane read the pull secrets of a namespace, by the command that a status names.
@@ -85,7 +92,7 @@ fn what_a_registry_wants_is_asked_for_by_name() {
     install();
     let registry = Guarded::start();
     let namespace = Namespace::new("filters-locked", &[]);
-    let pushed = registry.push(&filter_component("filters/headers"), "1");
+    let pushed = registry.push(headers(), "1");
     let use_secret = |name: &str| namespace.apply(&filter(&pushed.image, name).to_string());
 
     apply(&registry.mesh(None));
@@ -191,8 +198,7 @@ fn a_moved_tag_is_compiled_once_and_outlives_registry_and_replicas() {
     }
     let mut registry = Guarded::start();
     let shop = shop("filters", &registry);
-    let component = filter_component("filters/headers");
-    let first = registry.push(&component, "1");
+    let first = registry.push(headers(), "1");
     shop.apply(&filter(&first.image, "right").to_string());
     let reader = shop.caller_with("reader", NAMES_FILTERS);
     answers(&reader, "a running pod", "server-v1", &first);
@@ -202,7 +208,7 @@ fn a_moved_tag_is_compiled_once_and_outlives_registry_and_replicas() {
     // The tag moves under load: no request is lost, and the answers name the new component.
     let before = compilations();
     let load = reader.load("http://server/", LOAD);
-    let next = registry.push(&variant(&component, 1), "1");
+    let next = registry.push(&variant(headers(), 1), "1");
     resolved(&shop, &next);
     everywhere(&next);
     answers(&reader, "a running pod", "server-v1", &next);
@@ -234,8 +240,7 @@ fn sidecars_of_an_older_release_get_what_is_new_and_keep_what_nobody_compiles() 
     let shop = shop("filters-older", &registry);
     let tag = image_tag();
     ControlPlane::run_image(&format!("{tag}-carrying"));
-    let component = filter_component("filters/headers");
-    let first = registry.push(&variant(&component, 2), "1");
+    let first = registry.push(&variant(headers(), 2), "1");
     shop.apply(&filter(&first.image, "right").to_string());
     let older_image = format!("sidecar.istio.io/proxyImage: '{}-earlier'", image("weft-proxy"));
     let older = shop.caller_with("older", &format!("{{weft.dev/filter-header: 'true', {older_image}}}"));
@@ -248,7 +253,7 @@ fn sidecars_of_an_older_release_get_what_is_new_and_keep_what_nobody_compiles() 
 
     // A filter that is published reaches both, compiled once for each key.
     let before = compilations();
-    let next = registry.push(&variant(&component, 3), "1");
+    let next = registry.push(&variant(headers(), 3), "1");
     everywhere(&next);
     both("server-v1", &next);
     assert_eq!(compilations() - before, 2, "one component, two artifact keys");
@@ -257,7 +262,7 @@ fn sidecars_of_an_older_release_get_what_is_new_and_keep_what_nobody_compiles() 
     ControlPlane::run_image(&tag);
     send(&shop, 0);
     both("server-v2", &next);
-    let last = registry.push(&variant(&component, 4), "1");
+    let last = registry.push(&variant(headers(), 4), "1");
     answers(&newer, "the newer sidecar", "server-v2", &last);
     send(&shop, 100);
     answers(&newer, "the newer sidecar", "server-v1", &last);
