@@ -79,8 +79,9 @@ fn filters_in_layouts_are_asked_as_a_control_plane_asks_them() {
     let remote = "oci://registry.example/authz:1";
     let stand_in = format!("{remote}={layout}");
     let rules = "{allow: [{methods: [GET]}]}";
-    // image, config, options, code, exit
-    let cases: [(&str, &str, &[&str], Option<&str>, i32); 5] = [
+    // image, config, options; code, exit
+    type Case<'a> = (&'a str, &'a str, &'a [&'a str], Option<&'a str>, i32);
+    let cases: [Case<'_>; 5] = [
         (&layout, rules, &[], Some("GuardAtCaller"), 0),
         (&layout, "{no: {such: field}}", &[], Some("NotAdmitted"), 1),
         (remote, rules, &[], None, 0),
