@@ -108,10 +108,13 @@ fn what_a_registry_wants_is_asked_for_by_name() {
     use_secret("wrong");
     unresolved(&namespace, "ImageUnavailable", &["its certificate is not trusted", "caRef"]);
 
-    apply(&registry.mesh(Some("registry-ca")));
-    unresolved(&namespace, "CredentialsUnavailable", &["ConfigMap weft-system/registry-ca does not exist"]);
+    // By a name that nobody has used.
+    let ca = format!("{}-ca", namespace.name);
+    apply(&registry.mesh(Some(&ca)));
+    let absent = format!("ConfigMap weft-system/{ca} does not exist");
+    unresolved(&namespace, "CredentialsUnavailable", &[&absent]);
 
-    apply(&registry.ca("registry-ca"));
+    apply(&registry.ca(&ca));
     unresolved(&namespace, "ImageUnavailable", &["refuses access", "imagePullSecret"]);
 
     namespace.apply(&registry.pull_secret("right", None).to_string());
