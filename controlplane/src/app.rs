@@ -16,6 +16,7 @@ use crate::{Options, RotateOptions, TokenOptions, status};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
@@ -66,15 +67,7 @@ impl ControlPlane {
         let filters = state.path().join(FILTERS);
         Box::pin(origin.stock_up(options, &authority, &filters)).await?;
         let metrics = Arc::new(Metrics::new(SystemTime::now()));
-        let artifacts = start_artifacts(
-            options,
-            ArtifactsOptions {
-                cupboard: origin.cupboard(),
-                peers: origin.peers(options, &authority),
-                compilations: metrics.compilations(),
-                ..ArtifactsOptions::new(filters, engine()?)?
-            },
-        )?;
+        let artifacts = start_artifacts(filters, options, &origin, &authority, &metrics)?;
         let cell: WorldCell = Arc::new(ArcSwap::from_pointee(World::default()));
         let stirred = watch::channel(()).0;
         let files = origin.first().await?;
@@ -156,11 +149,20 @@ pub fn rotate_root(options: &RotateOptions) -> anyhow::Result<String> {
     Ok(format!("proxies are told of the new root now; it signs in {:?}", Duration::from_secs(signs_from - now)))
 }
 
-fn engine() -> anyhow::Result<Engine> {
-    Engine::new(EngineOptions::default()).context("cannot start the Wasm engine that admits filters")
-}
-
-fn start_artifacts(from: &Options, mut options: ArtifactsOptions) -> anyhow::Result<Artifacts> {
+fn start_artifacts(
+    folder: PathBuf,
+    from: &Options,
+    origin: &Origin,
+    authority: &Arc<Authority>,
+    metrics: &Metrics,
+) -> anyhow::Result<Artifacts> {
+    let engine = Engine::new(EngineOptions::default()).context("cannot start the Wasm engine that admits filters")?;
+    let mut options = ArtifactsOptions {
+        cupboard: origin.cupboard(),
+        peers: origin.peers(from, authority),
+        compilations: metrics.compilations(),
+        ..ArtifactsOptions::new(folder, engine)?
+    };
     if let Some(folder) = &from.compilers {
         options.add_compilers(folder).with_context(|| format!("cannot read --compilers {}", folder.display()))?;
     }
