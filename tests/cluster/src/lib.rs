@@ -22,7 +22,7 @@ mod truth;
 
 pub use api::Api;
 pub use caller::{Answer, Caller, Load, Tally};
-pub use control_plane::ControlPlane;
+pub use control_plane::{ControlPlane, Pod};
 pub use environment::{image, image_prefix, image_tag, own_node};
 pub use guarded::{Guarded, Pushed};
 pub use kubectl::{get, kubectl, kubectl_with, try_kubectl};

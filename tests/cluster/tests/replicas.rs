@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
-use weft_cluster_tests::{Api, Caller, ControlPlane, Namespace, get, install, kubectl, reinstall, within};
+use weft_cluster_tests::{Api, Caller, ControlPlane, Namespace, Pod, get, install, kubectl, reinstall, within};
 
 const SETTLED: Duration = Duration::from_secs(40);
 const CALLERS: [&str; 3] = ["one", "two", "three"];
@@ -54,8 +54,7 @@ impl Shop {
         }
     }
 
-    /// By proxy of this namespace, what it has and whether that is all that it should have, as the replica to which it
-    /// is connected says.
+    /// By proxy of this namespace, what it has and whether that is all that it should have.
     fn proxies(&self) -> BTreeMap<String, (String, String)> {
         let reports = ControlPlane::pods().into_iter().filter_map(|pod| pod.report().ok());
         let lines = reports.flat_map(|report| report["proxies"].as_array().cloned().unwrap_or_default());
@@ -80,17 +79,21 @@ impl Shop {
     }
 }
 
-fn kill(pods: &[String]) {
+/// Ends when they are gone, and not only their objects.
+fn kill(pods: &[Pod]) {
     let force = ["-n", "weft-system", "delete", "pod", "--grace-period=0", "--force"];
-    kubectl(force.into_iter().chain(pods.iter().map(String::as_str)));
+    kubectl(force.into_iter().chain(pods.iter().map(|pod| pod.name.as_str())));
+    for pod in pods {
+        within(SETTLED, &format!("{} is gone", pod.name), || pod.report().map_or(Ok(()), Err));
+    }
 }
 
 /// Which of two Ready replicas leads.
-fn led() -> String {
+fn led() -> Pod {
     let pods = ControlPlane::settled();
     within(SETTLED, "one of the replicas leads", || {
         let leader = ControlPlane::leader();
-        if pods.iter().any(|pod| pod.name == leader) { Ok(leader) } else { Err((leader, pods.clone())) }
+        pods.iter().find(|pod| pod.name == leader).cloned().ok_or_else(|| (leader, pods.clone()))
     })
 }
 
@@ -100,10 +103,10 @@ fn any_replica_serves_any_proxy_the_same() {
     let before = shop.current();
     let [first, second] = ControlPlane::settled();
     // Everybody on the second, and then on others.
-    kill(&[first.name]);
+    kill(&[first]);
     assert_eq!(shop.current(), before, "by the other replica");
     ControlPlane::settled();
-    kill(&[second.name]);
+    kill(&[second]);
     ControlPlane::settled();
     assert_eq!(shop.current(), before, "by a replica that never met them");
     shop.all_get(0);
@@ -158,15 +161,15 @@ fn the_leader_dies_amid_changes_and_nobody_is_left_behind() {
     shop.all_get(CHANGES);
     within(SETTLED, "another replica leads", || {
         let now = ControlPlane::leader();
-        if now != leader && !now.is_empty() { Ok(()) } else { Err(now) }
+        if now != leader.name && !now.is_empty() { Ok(()) } else { Err(now) }
     });
     ControlPlane::settled();
     let at_the_end = shop.current();
     // Replicas that read the cluster as it is now compile for everybody what everybody has.
-    let all: Vec<String> = ControlPlane::settled().into_iter().map(|pod| pod.name).collect();
+    let all = ControlPlane::settled();
     kill(&all);
     let fresh = ControlPlane::settled();
-    assert!(fresh.iter().all(|pod| !all.contains(&pod.name)), "{fresh:?}");
+    assert!(fresh.iter().all(|pod| !all.contains(pod)), "{fresh:?}");
     assert_eq!(shop.current(), at_the_end, "a fresh compile");
     shop.all_get(CHANGES);
 }
