@@ -52,7 +52,9 @@ fn pod(choice: &Choice) -> Value {
 }
 
 fn container(choice: &Choice) -> Value {
-    let from_pod = |name, path| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
+    // With the version that is the default: without it, Helm's apply and ours would be at odds over what is the same.
+    let from_pod =
+        |name, path| json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}});
     let mut container = json!({
         "name": NAME,
         "image": choice.image("weft-controlplane"),

@@ -137,7 +137,8 @@ fn with_all_replicas_gone_the_cluster_works() {
                 "terminationGracePeriodSeconds": 0},
         })
     };
-    let system = |verb: &str| kubectl_with(["-n", "kube-system", verb, "-f", "-"], &lonely("alone").to_string());
+    let alone = lonely(&format!("alone-{}", std::process::id())).to_string();
+    let system = |verb: &str| kubectl_with(["-n", "kube-system", verb, "-f", "-"], &alone);
     system("create").unwrap();
     let answer = caller.get("http://server/");
     assert_eq!((answer.status, answer.app()), (200, "server-v1"), "{answer:?}");
