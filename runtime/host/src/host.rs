@@ -130,11 +130,11 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>
     Ok(linker)
 }
 
-/// What the store of an instance does when the epoch has moved: nothing, unless its own call is condemned.
+/// What the store of an instance does when the epoch has moved: nothing, unless its own call is to end.
 pub(crate) fn on_epoch(store: StoreContextMut<'_, Host>) -> wasmtime::Result<UpdateDeadline> {
     let host = store.data();
     let (slot, seq) = host.running;
-    Ok(if host.watch.is_condemned(slot, seq) { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) })
+    Ok(if host.watch.ends(slot, seq) { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(1) })
 }
 
 impl ResourceLimiter for Memory {

@@ -13,6 +13,7 @@ use crate::{artifact_key, settings};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// Of a program that only says its key.
@@ -124,8 +125,15 @@ fn converse(child: &mut Child, component: &[u8]) -> std::io::Result<Ended> {
         // A child that ends early closes its end; that is told by its status.
         scope.spawn(move || drop(stdin.write_all(component)));
         let words = scope.spawn(move || read_at_most(stderr, REASON_BYTES_MAX));
-        let artifact = scope.spawn(move || read_at_most(stdout, ARTIFACT_BYTES_MAX));
-        let status = wait(child, Instant::now() + TIME_MAX)?;
+        let (said_all, ending) = mpsc::channel::<()>();
+        let artifact = scope.spawn(move || {
+            let _said_all = said_all;
+            read_at_most(stdout, ARTIFACT_BYTES_MAX)
+        });
+        let deadline = Instant::now() + TIME_MAX;
+        // It closes its output as it ends: until then there is nothing to ask.
+        let _ = ending.recv_timeout(TIME_MAX);
+        let status = wait(child, deadline)?;
         let artifact = artifact.join().unwrap_or_default();
         let words = words.join().unwrap_or_default();
         Ok((status, artifact, String::from_utf8_lossy(&words).trim_end().to_owned()))

@@ -3,8 +3,10 @@
 //! Each thread that calls guests has a slot with a counter that is odd while a call runs. A watchdog thread remembers
 //! when it first saw an odd value and how much CPU time the thread had used by then; when both the clock and the
 //! thread's CPU time say that the same call has gone on for too long, it marks that value as condemned and moves the
-//! engine's epoch, and the store's callback stops exactly that call. A call that was preempted has used no CPU time,
-//! so an innocent one is never stopped. The watchdog sleeps while nothing runs.
+//! engine's epoch, and the store's callback asks whether its own call is meant. A call that was preempted has used no
+//! CPU time. One whose virtual processor was taken away has, by the clock of its kernel, which also counts interrupts:
+//! so a condemned call that asks is warned first, and stopped only once it has run on for a while. An innocent one has
+//! long returned by then. The watchdog sleeps while nothing runs.
 //!
 //! It does not know guests: it is told what to do about a condemned call.
 
@@ -25,6 +27,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// How often the epoch is moved for a condemned call: an increment between its callback's decision and its re-arming
 /// is lost.
 const REPEAT_EVERY: Duration = Duration::from_micros(300);
+/// CPU time that a warned call has to return.
+const GRACE: Duration = Duration::from_micros(100);
 
 pub(crate) struct Watch {
     slots: Box<[CachePadded<Slot>]>,
@@ -40,6 +44,9 @@ struct Slot {
     seq: AtomicU64,
     /// The odd value that is to end.
     condemned: AtomicU64,
+    /// The odd value that was told so, and the thread's CPU time then; the slot's thread alone uses them.
+    warned: AtomicU64,
+    warned_at_ns: AtomicU64,
     deadline_us: AtomicU32,
     clock: ThreadClock,
 }
@@ -87,9 +94,11 @@ impl Watch {
         Running { slot, seq }
     }
 
-    /// Whether the call that a slot showed as `seq` is to end.
-    pub(crate) fn is_condemned(&self, slot: usize, seq: u64) -> bool {
-        self.slots[slot].condemned.load(Ordering::Acquire) == seq
+    /// Whether the call that a slot showed as `seq` is to end now; asked by the thread that runs it, whenever the epoch
+    /// has moved.
+    pub(crate) fn ends(&self, slot: usize, seq: u64) -> bool {
+        let slot = &*self.slots[slot];
+        slot.condemned.load(Ordering::Acquire) == seq && slot.has_run_on(seq)
     }
 
     /// Ends the watchdog; calls that run are no longer stopped.
@@ -151,6 +160,19 @@ impl Watch {
         if self.slots.iter().any(|slot| slot.seq.load(Ordering::SeqCst) % 2 == 1) {
             self.wake();
         }
+    }
+}
+
+impl Slot {
+    /// False the first time, which is a warning. Where the system tells no CPU times the second time is enough.
+    fn has_run_on(&self, seq: u64) -> bool {
+        let used = self.clock.used().map(|used| u64::try_from(used.as_nanos()).unwrap_or(u64::MAX));
+        if self.warned.swap(seq, Ordering::Relaxed) != seq {
+            self.warned_at_ns.store(used.unwrap_or_default(), Ordering::Relaxed);
+            return false;
+        }
+        let since = used.map(|used| used.saturating_sub(self.warned_at_ns.load(Ordering::Relaxed)));
+        since.is_none_or(|since| Duration::from_nanos(since) >= GRACE)
     }
 }
 
