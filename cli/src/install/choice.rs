@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::path::Path;
+use weft_controlplane::inject::Neighbour;
 
 /// All of it decided.
 #[derive(Clone, Debug)]
@@ -47,6 +48,10 @@ pub(crate) struct Values {
 }
 
 impl Choice {
+    pub(crate) fn neighbour(&self) -> Neighbour {
+        if self.beside_istio { Neighbour::Istio } else { Neighbour::None }
+    }
+
     pub(crate) fn image(&self, name: &str) -> String {
         format!("{}/{name}:{}", self.image_prefix.trim_end_matches('/'), self.tag)
     }

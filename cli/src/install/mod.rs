@@ -102,7 +102,7 @@ pub(crate) async fn upgrade(options: UpgradeOptions) -> Result<ExitCode> {
     for sidecar in &older {
         say(sidecar);
     }
-    progress("Replace them by kubectl rollout restart of their Deployments, StatefulSets and DaemonSets.");
+    progress(REPLACE);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -138,8 +138,17 @@ async fn put(cluster: &Cluster, options: &InstallOptions) -> Result<Option<Choic
     }
     apply(cluster, "webhooks", &objects.webhooks).await?;
     ready::webhooks(cluster, &objects.webhooks, options.timeout).await?;
+    // Without the right to look it goes without saying.
+    let lacking = sidecars::lacking(cluster, choice.neighbour()).await.unwrap_or_default();
+    if !lacking.is_empty() {
+        progress("These pods are of the mesh and have no sidecar: they were made before their label, or without Weft:");
+        lacking.iter().for_each(say);
+        progress(REPLACE);
+    }
     Ok(Some(choice))
 }
+
+const REPLACE: &str = "Replace them by kubectl rollout restart of their Deployments, StatefulSets and DaemonSets.";
 
 async fn running(cluster: &Cluster) -> Result<Option<Value>> {
     cluster.get(&Reference::new("apps/v1", "Deployment", Some(NAMESPACE), NAME)).await

@@ -5,7 +5,6 @@
 use super::choice::Choice;
 use super::{crd, deployment, rbac};
 use serde_json::{Value, json};
-use weft_controlplane::inject::Neighbour;
 use weft_controlplane::kube::webhook;
 
 pub(crate) const NAMESPACE: &str = "weft-system";
@@ -26,7 +25,6 @@ pub(crate) struct Objects {
 
 impl Objects {
     pub(crate) fn new(choice: &Choice) -> Self {
-        let neighbour = if choice.beside_istio { Neighbour::Istio } else { Neighbour::None };
         let mut control_plane = rbac::objects(choice);
         control_plane.extend([mesh(), service(), disruption_budget(), deployment::object(choice)]);
         Self {
@@ -37,7 +35,7 @@ impl Objects {
                 .collect(),
             namespace: namespace(),
             control_plane,
-            webhooks: webhook::configurations(neighbour).map(labelled).into(),
+            webhooks: webhook::configurations(choice.neighbour()).map(labelled).into(),
         }
     }
 

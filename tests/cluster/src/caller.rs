@@ -3,8 +3,8 @@
 use crate::within;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 pub struct Caller {
@@ -79,7 +79,7 @@ impl Caller {
         answers
     }
 
-    /// Open-loop HTTP requests until [`Load::stop`]; the client's own options, such as `--rate 200`,
+    /// Open-loop HTTP requests until [`Load::stop`], the first of them answered when this returns; the client's own options, such as `--rate 200`,
     /// `--expect x-app=reviews-v1|reviews-v2`.
     #[track_caller]
     pub fn load(&self, url: &str, options: &[&str]) -> Load {
@@ -96,7 +96,12 @@ impl Caller {
         let mut command = self.exec(&["-i"]);
         command.args(["load", kind, url]).args(options);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        Load { what: format!("{command:?}"), child: command.spawn().unwrap() }
+        let mut child = command.spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().expect("standard output is piped"));
+        let mut first = String::new();
+        output.read_line(&mut first).unwrap();
+        assert_eq!(first.trim_end(), "begun", "{command:?}");
+        Load { what: format!("{command:?}"), child, output }
     }
 
     fn exec(&self, options: &[&str]) -> Command {
@@ -113,6 +118,7 @@ const FIRST_MAX: Duration = Duration::from_secs(30);
 pub struct Load {
     what: String,
     child: Child,
+    output: BufReader<ChildStdout>,
 }
 
 /// What a load saw.
@@ -122,6 +128,8 @@ pub struct Tally {
     pub failed: u64,
     /// Some of them in words.
     pub failures: Vec<String>,
+    /// Right, and later than the client's `--limit`, 1 s.
+    pub slow: u64,
     pub slowest_ms: u64,
     /// How often each app answered.
     pub apps: BTreeMap<String, u64>,
@@ -132,7 +140,7 @@ impl Load {
     pub fn stop(mut self) -> Tally {
         drop(self.child.stdin.take());
         let mut said = String::new();
-        self.child.stdout.take().expect("standard output is piped").read_to_string(&mut said).unwrap();
+        self.output.read_to_string(&mut said).unwrap();
         let status = self.child.wait().unwrap();
         let tally: Value = serde_json::from_str(&said).unwrap_or_default();
         assert!(status.success() && tally.is_object(), "{} ended with {status}: {said}", self.what);
@@ -141,6 +149,7 @@ impl Load {
             requests: tally["requests"].as_u64().unwrap_or_default(),
             failed: tally["failed"].as_u64().unwrap_or_default(),
             failures: tally["failures"].as_array().into_iter().flatten().map(ToString::to_string).collect(),
+            slow: tally["slow"].as_u64().unwrap_or_default(),
             slowest_ms: tally["slowest_ms"].as_u64().unwrap_or_default(),
             apps: apps.map(|(name, count)| (name.clone(), count.as_u64().unwrap_or_default())).collect(),
         }

@@ -36,15 +36,15 @@ fn run<A: AsRef<OsStr>>(mut command: Command, arguments: impl IntoIterator<Item 
 #[track_caller]
 pub fn install() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| reinstall(&[]));
+    ONCE.call_once(|| drop(reinstall(&[])));
 }
 
-/// The same again, with more options.
+/// The same again, with more options; what it says.
 #[track_caller]
-pub fn reinstall(options: &[&str]) {
+pub fn reinstall(options: &[&str]) -> String {
     let (prefix, tag) = (image_prefix(), image_tag());
     let usual = ["install", "--image-prefix", &prefix, "--tag", &tag];
-    weft(usual.iter().chain(options)).unwrap_or_else(|error| panic!("{error}"));
+    weft(usual.iter().chain(options)).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Installed, and asked by the API server about what is written: until it knows the webhook's certificate it stores all.

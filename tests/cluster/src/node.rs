@@ -1,4 +1,5 @@
-//! Harm to the node's own daemons. Only on a node of `tests/cluster/run`, which starts again what has ended.
+//! Harm to the node's own daemons, and to processes in pods. Only on a node of `tests/cluster/run`, which starts again what
+//! has ended.
 
 use crate::{eventually, own_node};
 use std::collections::BTreeMap;
@@ -44,6 +45,36 @@ pub fn processes(name: &str) -> Vec<BTreeMap<String, String>> {
         found.push(status.lines().filter_map(word).collect());
     }
     found
+}
+
+/// The process of a pod's sidecar.
+pub struct Sidecar {
+    pid: i32,
+    pub pod: String,
+    /// Resident, in kB.
+    pub memory: String,
+}
+
+/// Those of all pods, by name.
+pub fn sidecars() -> Vec<Sidecar> {
+    let of = |status: BTreeMap<String, String>| {
+        let pid = status.get("Pid")?.parse().ok()?;
+        // One that ends meanwhile is none.
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+        let environment = String::from_utf8_lossy(&environment).into_owned();
+        let pod = environment.split('\0').find_map(|variable| variable.strip_prefix("POD_NAME="))?.to_owned();
+        Some(Sidecar { pid, pod, memory: status.get("VmRSS")?.clone() })
+    };
+    let mut all: Vec<_> = processes("weft-proxy").into_iter().filter_map(of).collect();
+    all.sort_by(|a, b| a.pod.cmp(&b.pod));
+    all
+}
+
+impl Sidecar {
+    /// SIGKILL: it has no time to finish anything. The kubelet starts it again.
+    pub fn kill(&self) {
+        signal(self.pid, libc::SIGKILL);
+    }
 }
 
 /// A daemon that does not answer and does not end, until this is dropped.

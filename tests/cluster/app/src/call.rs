@@ -8,6 +8,7 @@ use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::net::SocketAddr;
 use tokio::net::TcpStream;
 
 pub(crate) type Body = BoxBody<Bytes, hyper::Error>;
@@ -25,6 +26,8 @@ pub(crate) struct Target {
     pub(crate) uri: Uri,
     pub(crate) version: Version,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// Where the host is looked up for each connection: `None`.
+    address: Option<SocketAddr>,
 }
 
 impl Target {
@@ -34,13 +37,29 @@ impl Target {
             bail!("{url} is no URL of the form http://HOST:PORT/PATH");
         }
         let headers = headers.iter().map(|header| parse_header(header)).collect::<Result<_, _>>()?;
-        Ok(Self { uri, version, headers })
+        Ok(Self { uri, version, headers, address: None })
+    }
+
+    /// The host is looked up here, and not for each connection: load is to show what the mesh does, and DNS has a load of its
+    /// own.
+    pub(crate) async fn looked_up(self) -> anyhow::Result<Self> {
+        let found = tokio::net::lookup_host(self.host_and_port()).await;
+        let address = found.with_context(|| format!("looking up the host of {}", self.uri))?.next();
+        Ok(Self { address, ..self })
+    }
+
+    fn host_and_port(&self) -> (&str, u16) {
+        let host = self.uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        (host, self.uri.port_u16().unwrap_or(80))
     }
 
     pub(crate) async fn connect(&self) -> anyhow::Result<Connection> {
-        let host = self.uri.host().unwrap_or_default().trim_matches(['[', ']']);
-        let port = self.uri.port_u16().unwrap_or(80);
-        let stream = TcpStream::connect((host, port)).await.with_context(|| format!("connecting {host}:{port}"))?;
+        let (host, port) = self.host_and_port();
+        let stream = match self.address {
+            Some(address) => TcpStream::connect(address).await,
+            None => TcpStream::connect((host, port)).await,
+        };
+        let stream = stream.with_context(|| format!("connecting {host}:{port}"))?;
         stream.set_nodelay(true)?;
         let io = TokioIo::new(stream);
         Ok(match self.version {

@@ -4,7 +4,7 @@
 //! The messages are opaque bytes in gRPC's framing; nothing here knows protobuf.
 
 use crate::call::{Body, Connection, Target, Version};
-use crate::judge::Tally;
+use crate::judge::{Patience, Tally};
 use crate::load::end_of_input;
 use anyhow::{Context, bail};
 use bytes::{Bytes, BytesMut};
@@ -26,37 +26,41 @@ pub(crate) struct Options {
     /// Milliseconds between them
     #[arg(long, default_value_t = 50, value_name = "MS")]
     pause: u64,
-    /// A message that takes longer is wrong
-    #[arg(long, default_value_t = 1000, value_name = "MS")]
-    limit: u64,
+    /// For each message
+    #[command(flatten)]
+    patience: Patience,
 }
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<Tally> {
-    let target = Target::new(&options.url, Version::Http2, &[])?;
+    let target = Target::new(&options.url, Version::Http2, &[])?.looked_up().await?;
     let mut end = std::pin::pin!(end_of_input());
-    let (mut tally, mut kept) = (Tally::default(), None);
+    let (mut tally, mut kept) = (Tally::new(options.patience), None);
     loop {
-        let start = Instant::now();
         let outcome = tokio::select! {
             biased;
             () = &mut end => return Ok(tally),
             outcome = stream(&target, &options, &mut kept) => outcome,
         };
-        if outcome.is_err() {
-            kept = None;
-            // The next one follows at the pace of the messages.
-            tokio::time::sleep(Duration::from_millis(options.pause)).await;
+        match outcome {
+            Ok(slowest) => tally.record(slowest, Ok(None)),
+            Err(error) => {
+                tally.record(Duration::ZERO, Err(format!("{error:#}")));
+                kept = None;
+                // The next one follows at the pace of the messages.
+                tokio::time::sleep(Duration::from_millis(options.pause)).await;
+            }
         }
-        tally.record(start.elapsed(), outcome.map_err(|error| format!("{error:#}")));
     }
 }
 
-async fn stream(target: &Target, options: &Options, kept: &mut Option<Connection>) -> anyhow::Result<Option<String>> {
+/// How long its slowest message took.
+async fn stream(target: &Target, options: &Options, kept: &mut Option<Connection>) -> anyhow::Result<Duration> {
+    let start = Instant::now();
     let connection = match kept.take().filter(|connection| !connection.is_closed()) {
         Some(connection) => kept.insert(connection),
         None => kept.insert(target.connect().await?),
     };
-    let limit = Duration::from_millis(options.limit);
+    let limit = options.patience.give_up();
     let (sender, messages) = mpsc::channel(1);
     let mut request = target.request(Body::new(StreamBody::new(ReceiverStream::new(messages))))?;
     *request.method_mut() = Method::POST;
@@ -65,13 +69,16 @@ async fn stream(target: &Target, options: &Options, kept: &mut Option<Connection
     let response =
         tokio::time::timeout(limit, connection.send(request)).await.context("no response head in time")??;
     let mut answers = response.into_body();
+    let mut slowest = start.elapsed();
     for number in 0..options.messages {
+        let sent = Instant::now();
         let message = framed(format!("message {number}").as_bytes());
         sender.send(Ok(Frame::data(message.clone()))).await.context("the request stream has ended")?;
         let echoed = tokio::time::timeout(limit, read(&mut answers, message.len())).await;
         if echoed.with_context(|| format!("message {number} did not come back within {limit:?}"))?? != message {
             bail!("message {number} came back changed");
         }
+        slowest = slowest.max(sent.elapsed());
         tokio::time::sleep(Duration::from_millis(options.pause)).await;
     }
     drop(sender);
@@ -80,7 +87,7 @@ async fn stream(target: &Target, options: &Options, kept: &mut Option<Connection
     if status.as_deref() != Some("0") {
         bail!("grpc-status is {status:?}");
     }
-    Ok(None)
+    Ok(slowest)
 }
 
 fn framed(message: &[u8]) -> Bytes {
