@@ -1,7 +1,8 @@
 //! What a mesh must not lose: load from a pod with and one without a sidecar through each disturbance and past it. Nothing is
 //! retried, and nothing may fail; without the defence against it, each disturbance is felt.
 //!
-//! `WEFT_CLUSTER_STRICT=1` is for the figures: 30 s past each disturbance, and an answer after more than 1 s is wrong.
+//! `WEFT_CLUSTER_STRICT=1` is for the figures: 400 requests a second, 30 s past each disturbance, and an answer after more
+//! than 1 s is wrong.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::OnceLock;
