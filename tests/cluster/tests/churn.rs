@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use weft_cluster_tests::{Namespace, install, reinstall, kubectl, manifests, say, try_kubectl, weft, within};
+use weft_cluster_tests::{Namespace, install, kubectl, manifests, reinstall, say, try_kubectl, weft, within};
 
 const WORKERS: usize = 3;
 

@@ -7,8 +7,8 @@
 
 use std::sync::OnceLock;
 use weft_cluster_tests::{
-    Caller, Filters, Shop, eventually, get, image, image_prefix, image_tag, install, reinstall, kubectl,
-    kubectl_with, node, older_tag, own_node, say, try_kubectl, weft,
+    Caller, Filters, Shop, eventually, get, image, image_prefix, image_tag, install, kubectl, kubectl_with, node,
+    older_tag, own_node, reinstall, say, try_kubectl, weft,
 };
 use weft_tests::{filter_component, variant};
 
