@@ -18,8 +18,8 @@ ROUNDS = int(os.environ.get("ROUNDS", "5"))
 SECONDS = int(os.environ.get("SECONDS_A_ROUND", "3"))
 RATE = 2000
 SWAPS = 20
-# Memory counts as idle once it has stayed the same for so long.
-STABLE_SECONDS, STABLE_KIB, IDLE_SECONDS_MAX = 15, 64, 90
+# Memory counts as idle once it has stayed the same for so long: longer than connections wait to be closed as unneeded.
+STABLE_SECONDS, STABLE_KIB, IDLE_SECONDS_MAX = 30, 64, 120
 
 FILTER = """
 ---
