@@ -62,7 +62,8 @@ async fn fleet() {
     let mut streams = Streams::join(&cluster, size).await;
     let first = streams.settle(PATIENCE).await;
     let bytes = first.iter().map(|acked| acked.bytes).sum::<usize>() / sidecars.max(1);
-    println!("all joined and acknowledged in {:.1?}, {bytes} bytes each", started.elapsed());
+    let last = first.iter().map(|acked| acked.at).max().expect("some sidecar was told something");
+    println!("all joined and acknowledged in {:.1?}, {bytes} bytes each", last - started);
     Processes::of_the_control_plane().print("connected");
 
     measure(size, &cluster, &mut streams, Change::Rule).await;

@@ -26,6 +26,8 @@ pub(super) struct Shown {
 
 impl Cluster {
     pub(super) async fn connect() -> Self {
+        // Another test of this process may have done so.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let client = Client::try_default().await.expect("KUBECONFIG names a cluster");
         let cluster = Self { client };
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
