@@ -133,12 +133,13 @@ impl Loop {
     }
 }
 
-/// The rules of what the proxy has acknowledged, or said that it has.
+/// The rules of what the proxy has acknowledged, or said that it has. A rule may change without a word of what this
+/// proxy is told: then it runs the new one as soon as that is known.
 fn running(proxy: &Proxy) -> Option<&[(Arc<str>, Digest)]> {
-    match &proxy.has {
-        Has::Acked(telling) => Some(&telling.objects),
-        Has::Held { revision, .. } => {
-            proxy.target.as_ref().filter(|target| target.revision == *revision).map(|target| target.objects.as_slice())
-        }
+    let target = proxy.target.as_ref().filter(|target| target.revision == proxy.has.revision());
+    match (&proxy.has, target) {
+        (_, Some(same)) => Some(&same.objects),
+        (Has::Acked(telling), None) => Some(&telling.objects),
+        (Has::Held { .. }, None) => None,
     }
 }
