@@ -19,18 +19,25 @@ pub struct Pod {
 impl ControlPlane {
     /// Those that are Ready and stay.
     pub fn pods() -> Vec<Pod> {
-        let list = get(["pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=weft-controlplane"]);
-        let mut pods: Vec<Pod> =
-            list["items"].as_array().into_iter().flatten().filter(|pod| is_ready(pod)).map(Pod::of).collect();
+        let mut pods: Vec<Pod> = Self::all().iter().filter(|pod| is_ready(pod)).map(Pod::of).collect();
         pods.sort();
         pods
     }
 
-    /// Waits until two replicas are Ready and no other pod of it is left.
+    fn all() -> Vec<Value> {
+        let list = get(["pods", "-n", NAMESPACE, "-l", "app.kubernetes.io/name=weft-controlplane"]);
+        list["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Waits until two replicas are Ready and no other pod of it is left, also none that ends and still serves.
     #[track_caller]
     pub fn settled() -> [Pod; 2] {
         kubectl(["-n", NAMESPACE, "rollout", "status", "deployment/weft-controlplane", "--timeout=120s"]);
-        within(READY_MAX, "two replicas are Ready", || <[Pod; 2]>::try_from(Self::pods()))
+        within(READY_MAX, "two replicas are Ready, and alone", || {
+            let all = Self::all();
+            let ready = <[Pod; 2]>::try_from(Self::pods());
+            if all.len() == 2 { ready } else { Err(all.iter().map(Pod::of).collect()) }
+        })
     }
 
     /// Deletes one replica after the other, each when the one before has been replaced.
