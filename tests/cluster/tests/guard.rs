@@ -49,7 +49,10 @@ impl Drop for Pruning {
 fn without_filters(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
-            fields.remove("x-kubernetes-preserve-unknown-fields");
+            if fields.remove("x-kubernetes-preserve-unknown-fields").is_some() {
+                // What could be anything needs a type now.
+                fields.entry("type").or_insert(json!("object"));
+            }
             fields.remove("x-kubernetes-validations");
             if let Some(properties) = fields.get_mut("properties").and_then(Value::as_object_mut) {
                 properties.remove("filters");
