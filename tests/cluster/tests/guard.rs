@@ -120,7 +120,8 @@ fn a_guard_holds_when_its_field_is_pruned() {
         }
         for way in WAYS {
             let statuses = &seen[way];
-            assert!(statuses.keys().all(|status| [403, 503].contains(status)), "{way}: {statuses:?}");
+            // 0 is no answer: a pod is replaced meanwhile, and the machine may be busy. What the guarded app says is a breach.
+            assert!(statuses.keys().all(|status| [0, 403, 503].contains(status)), "{way}: {statuses:?}");
             assert!(statuses.values().sum::<usize>() > 20, "{way}: {statuses:?}");
         }
     });
