@@ -116,7 +116,7 @@ fn with_all_replicas_gone_the_cluster_works() {
         "apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: server}
-spec: {hosts: [server], http: [{route: [{destination: {host: nowhere}}]}]}
+spec: {hosts: [server], rout: []}
 ",
     );
     let said = mesh.try_create(&lonely("new")).expect_err("a pod of the mesh starts without its sidecar");
