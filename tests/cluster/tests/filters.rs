@@ -34,6 +34,12 @@ fn headers() -> &'static [u8] {
     COMPONENT.get_or_init(|| filter_component("filters/headers"))
 }
 
+/// As many versions as there are numbers, and others in each run: replicas keep for a while what they have compiled.
+fn version(number: u8) -> Vec<u8> {
+    let [low, high, ..] = std::process::id().to_le_bytes();
+    variant(&variant(&variant(headers(), low), high), number)
+}
+
 /// Lets the control plane read the pull secrets of a namespace, by the command that a status names.
 fn let_read_secrets(namespace: &Namespace) {
     reinstall(&["--pull-secrets", &namespace.name]);
@@ -201,7 +207,7 @@ fn a_moved_tag_is_compiled_once_and_outlives_registry_and_replicas() {
     }
     let mut registry = Guarded::start();
     let shop = shop("filters", &registry);
-    let first = registry.push(headers(), "1");
+    let first = registry.push(&version(0), "1");
     shop.apply(&filter(&first.image, "right").to_string());
     let reader = shop.caller_with("reader", NAMES_FILTERS);
     answers(&reader, "a running pod", "server-v1", &first);
@@ -211,7 +217,7 @@ fn a_moved_tag_is_compiled_once_and_outlives_registry_and_replicas() {
     // The tag moves under load: no request is lost, and the answers name the new component.
     let before = compilations();
     let load = reader.load("http://server/", LOAD);
-    let next = registry.push(&variant(headers(), 1), "1");
+    let next = registry.push(&version(1), "1");
     resolved(&shop, &next);
     everywhere(&next);
     answers(&reader, "a running pod", "server-v1", &next);
@@ -243,7 +249,7 @@ fn sidecars_of_an_older_release_get_what_is_new_and_keep_what_nobody_compiles() 
     let shop = shop("filters-older", &registry);
     let tag = image_tag();
     ControlPlane::run_image(&format!("{tag}-carrying"));
-    let first = registry.push(&variant(headers(), 2), "1");
+    let first = registry.push(&version(2), "1");
     shop.apply(&filter(&first.image, "right").to_string());
     let older_image = format!("sidecar.istio.io/proxyImage: '{}-earlier'", image("weft-proxy"));
     let older = shop.caller_with("older", &format!("{{weft.dev/filter-header: 'true', {older_image}}}"));
@@ -256,7 +262,7 @@ fn sidecars_of_an_older_release_get_what_is_new_and_keep_what_nobody_compiles() 
 
     // A filter that is published reaches both, compiled once for each key.
     let before = compilations();
-    let next = registry.push(&variant(headers(), 3), "1");
+    let next = registry.push(&version(3), "1");
     everywhere(&next);
     both("server-v1", &next);
     assert_eq!(compilations() - before, 2, "one component, two artifact keys");
@@ -265,7 +271,7 @@ fn sidecars_of_an_older_release_get_what_is_new_and_keep_what_nobody_compiles() 
     ControlPlane::run_image(&tag);
     send(&shop, 0);
     both("server-v2", &next);
-    let last = registry.push(&variant(headers(), 4), "1");
+    let last = registry.push(&version(4), "1");
     answers(&newer, "the newer sidecar", "server-v2", &last);
     send(&shop, 100);
     answers(&newer, "the newer sidecar", "server-v1", &last);
