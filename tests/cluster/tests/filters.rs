@@ -247,8 +247,7 @@ fn sidecars_of_an_older_release_get_what_is_new_and_keep_what_nobody_compiles() 
     }
     let registry = Guarded::start();
     let shop = shop("filters-older", &registry);
-    let tag = image_tag();
-    ControlPlane::run_image(&format!("{tag}-carrying"));
+    ControlPlane::run_image(&format!("{}-carrying", image_tag()));
     let first = registry.push(&version(2), "1");
     shop.apply(&filter(&first.image, "right").to_string());
     let older_image = format!("sidecar.istio.io/proxyImage: '{}-earlier'", image("weft-proxy"));
@@ -268,7 +267,9 @@ fn sidecars_of_an_older_release_get_what_is_new_and_keep_what_nobody_compiles() 
     assert_eq!(compilations() - before, 2, "one component, two artifact keys");
 
     // With the older compiler gone, everything but a new component reaches the older sidecar.
-    ControlPlane::run_image(&tag);
+    // By the installer, so that nobody else has a say in the Deployment afterwards.
+    reinstall(&[]);
+    ControlPlane::settled();
     send(&shop, 0);
     both("server-v2", &next);
     let last = registry.push(&version(4), "1");
