@@ -89,25 +89,20 @@ impl Custom {
 /// Starts all watches. The store is for whoever else asks for namespaces.
 pub(super) fn watch_all(client: &Client, here: &Here, changes: &Changes) -> (Store<Namespace>, Vec<JoinHandle<()>>) {
     let (namespaces, namespace_writer) = reflector::store();
-    let pods = events(Api::<Pod>::all(client.clone()), watcher::Config::default());
-    let mut tasks = vec![tokio::spawn(follow(pods, POD, seen_pod, changes.clone()))];
+    let pods = Api::<Pod>::all(client.clone());
+    let mut tasks = vec![tokio::spawn(follow(pods, watcher::Config::default(), POD, seen_pod, changes.clone()))];
     tasks.push(tokio::spawn(watch_namespaces(client.clone(), namespace_writer)));
     for (kind, group, version, plural) in
         [(SERVICE, "", "v1", "services"), (SLICE, "discovery.k8s.io", "v1", "endpointslices")]
     {
         let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
         let api = Api::<DynamicObject>::all_with(client.clone(), &resource);
-        let selection = watcher::Config::default();
-        tasks.push(tokio::spawn(follow(
-            events(api, selection),
-            kind,
-            whole(kind, resource.api_version),
-            changes.clone(),
-        )));
+        let read = whole(kind, resource.api_version);
+        tasks.push(tokio::spawn(follow(api, watcher::Config::default(), kind, read, changes.clone())));
     }
     let kept = Api::<ConfigMap>::namespaced(client.clone(), &here.namespace);
-    let kept = events(kept, watcher::Config::default().labels(super::last_good::LABEL));
-    tasks.push(tokio::spawn(follow(kept, LAST_GOOD, seen_last_good, changes.clone())));
+    let selection = watcher::Config::default().labels(super::last_good::LABEL);
+    tasks.push(tokio::spawn(follow(kept, selection, LAST_GOOD, seen_last_good, changes.clone())));
     tasks.extend(CUSTOM.iter().map(|custom| tokio::spawn(watch_custom(client.clone(), custom, changes.clone()))));
     (namespaces, tasks)
 }
@@ -201,7 +196,7 @@ impl Following {
         self.version = version;
         let Some(version) = version else {
             tracing::info!(kind = custom.kind, "the cluster has no such kind yet; it is waited for");
-            return changes.send(Change::Listed { kind: custom.kind, all: Vec::new() }).await.is_ok();
+            return changes.send(Change::Listed { kind: custom.kind, all: Vec::new(), version: 0 }).await.is_ok();
         };
         self.task = Some(tokio::spawn(watch_objects(client.clone(), custom, version, changes.clone())));
         true
@@ -215,13 +210,13 @@ async fn watch_objects(client: Client, custom: &'static Custom, version: &'stati
     match custom.part {
         Part::Whole => {
             let api = Api::<DynamicObject>::all_with(client, &resource);
-            follow(events(api, selection), kind, whole(kind, api_version), changes).await;
+            follow(api, selection, kind, whole(kind, api_version), changes).await;
         }
         Part::Name => {
             let api = Api::<PartialObjectMeta<DynamicObject>>::all_with(client, &resource);
             let name =
                 |object: &PartialObjectMeta<DynamicObject>| Some(seen_name(kind, &api_version, &object.metadata));
-            follow(events(api, selection), kind, name, changes).await;
+            follow(api, selection, kind, name, changes).await;
         }
     }
 }

@@ -107,7 +107,10 @@ impl ClusterSource {
 
     fn take(&mut self, change: Change) -> Haste {
         let haste = match change {
-            Change::Listed { kind, all } => self.listed(kind, all),
+            Change::Listed { kind, all, version } => {
+                self.came_to(kind, version);
+                self.listed(kind, all)
+            }
             Change::Set { kind, seen } => self.set(kind, *seen),
             Change::Gone { kind, path, version } => self.gone(kind, &path, version),
             Change::Schema { kind: "VirtualService", filters } => {

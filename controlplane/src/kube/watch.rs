@@ -4,7 +4,7 @@
 
 use super::trim::{Seen, path, version};
 use futures_util::{Stream, StreamExt};
-use kube::api::Api;
+use kube::api::{Api, ListParams};
 use kube::runtime::watcher;
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -20,6 +20,8 @@ pub(super) enum Change {
     Listed {
         kind: &'static str,
         all: Vec<Seen>,
+        /// How far the API server had come before it: an object that is gone has no version in the list.
+        version: u64,
     },
     Set {
         kind: &'static str,
@@ -41,27 +43,29 @@ pub(super) type Changes = mpsc::Sender<Change>;
 
 /// Ends when nobody listens any more.
 pub(super) async fn follow<K>(
-    stream: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>>,
+    api: Api<K>,
+    selection: watcher::Config,
     kind: &'static str,
     seen: impl Fn(&K) -> Option<Seen>,
     changes: Changes,
 ) where
-    K: Resource + Clone,
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let mut stream = std::pin::pin!(stream);
-    let mut listing = Vec::new();
+    let mut stream = std::pin::pin!(events(api.clone(), selection));
+    let (mut listing, mut before) = (Vec::new(), 0);
     let mut patience = Patience::default();
     while let Some(event) = stream.next().await {
         let change = match event {
             Ok(watcher::Event::Init) => {
                 listing.clear();
+                before = come_to(&api).await;
                 continue;
             }
             Ok(watcher::Event::InitApply(object)) => {
                 listing.extend(seen(&object));
                 continue;
             }
-            Ok(watcher::Event::InitDone) => Change::Listed { kind, all: std::mem::take(&mut listing) },
+            Ok(watcher::Event::InitDone) => Change::Listed { kind, all: std::mem::take(&mut listing), version: before },
             Ok(watcher::Event::Apply(object)) => match seen(&object) {
                 Some(seen) => Change::Set { kind, seen: Box::new(seen) },
                 None => gone(kind, &object),
@@ -83,6 +87,13 @@ pub(super) async fn follow<K>(
 fn gone<K: Resource>(kind: &'static str, object: &K) -> Change {
     let path = path(kind, object.namespace().as_deref().unwrap_or_default(), &object.name_any());
     Change::Gone { kind, path, version: version(object.meta()) }
+}
+
+/// The API server's version now; 0 where it does not say: the objects' own then count alone.
+async fn come_to<K: Clone + DeserializeOwned + Debug>(api: &Api<K>) -> u64 {
+    let one = ListParams::default().limit(1);
+    let list = api.list_metadata(&one).await.ok();
+    list.and_then(|list| list.metadata.resource_version?.parse().ok()).unwrap_or(0)
 }
 
 /// The events of a kind, as kube's watcher gives them.

@@ -13,13 +13,18 @@ fn source() -> (mpsc::Sender<Change>, ClusterSource) {
 #[test]
 fn a_relist_takes_away_what_went_while_the_watch_was_broken() {
     let (_sender, mut source) = source();
-    let all = |names: &[&str]| names.iter().map(|name| seen(&format!("Pod/default/{name}"), 1, "")).collect();
-    source.take(Change::Listed { kind: "Pod", all: all(&["a", "b"]) });
+    let listed = |names: &[&str], version| {
+        let all = names.iter().map(|name| seen(&format!("Pod/default/{name}"), 1, "")).collect();
+        Change::Listed { kind: "Pod", all, version }
+    };
+    source.take(listed(&["a", "b"], 1));
     source.take(Change::Set { kind: "Service", seen: Box::new(seen("Service/default/a", 1, "")) });
-    assert_eq!(source.take(Change::Listed { kind: "Pod", all: all(&["b"]) }), Haste::Configuration);
-    assert_eq!(source.take(Change::Listed { kind: "Pod", all: all(&["b"]) }), Haste::Version, "a relist is no news");
-    let paths: Vec<_> = source.files().files.iter().map(|file| file.path.to_string()).collect();
+    assert_eq!(source.take(listed(&["b"], 5)), Haste::Configuration);
+    assert_eq!(source.take(listed(&["b"], 7)), Haste::Version, "a relist is no news");
+    let files = source.files();
+    let paths: Vec<_> = files.files.iter().map(|file| file.path.to_string()).collect();
     assert_eq!(paths, ["Pod/default/b", "Service/default/a"]);
+    assert_eq!(files.versions["Pod"], 7, "as far as the list, though what went had the highest version");
 }
 
 #[test]
