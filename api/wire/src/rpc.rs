@@ -49,6 +49,7 @@ mod tests {
             "/weft.v1.Replicas/Copy StockItem -> stream CopyChunk",
             "/weft.v1.Replicas/Count CountRequest -> stream Counts",
             "/weft.v1.Replicas/Connected ConnectedRequest -> ConnectedResponse",
+            "/weft.v1.Replicas/Make MakeRequest -> StockItem",
         ];
         assert_eq!(rows, want);
     }
