@@ -125,8 +125,15 @@ spec: {hosts: [server], rout: []}
     system("delete").unwrap();
     install();
     // What was to be made meanwhile is made now, with its sidecar. Its controller waits the longer the more often it was
-    // refused, up to minutes; a change makes it try at once.
-    mesh.kubectl(["annotate", "replicaset", "--all", "tried=again"]);
+    // refused, up to minutes; a change makes it try at once, which fails where the API server does not reach the new
+    // replicas yet.
+    let mut tries = 0;
+    within(Duration::from_secs(60), "the pod is made", || {
+        tries += 1;
+        mesh.kubectl(["annotate", "replicaset", "--all", "--overwrite", &format!("tried={tries}")]);
+        let pods = mesh.kubectl(["get", "pods", "-l", "app=server", "-o", "name"]);
+        if pods.is_empty() { Err("none") } else { Ok(()) }
+    });
     mesh.ready(&["server-v1"]);
     all_injected(&mesh, "app=server", true);
     mesh.kubectl(["wait", "virtualservice/server", "--for=condition=Accepted=False", "--timeout=30s"]);
