@@ -28,7 +28,7 @@ fn traffic_goes_as_without_a_mesh_or_through_it() {
     for host in std::iter::once("127.0.0.1").chain(addresses.iter().map(String::as_str)) {
         assert!(!meshed(&itself, &format!("http://{host}:8080/")), "{host}");
     }
-    for host in [format!("{}:8080", addresses[0]), "headless:8080".to_owned()] {
+    for host in addresses.iter().map(|host| format!("{host}:8080")).chain(["headless:8080".to_owned()]) {
         assert!(meshed(&caller, &format!("http://{host}/")), "{host}, one pod of a headless service");
     }
     let away = format!("http://stranger.{}/", outside.name);
@@ -79,5 +79,6 @@ metadata: {name: headless}
 spec:
   clusterIP: None
   selector: {app: server}
+  ipFamilyPolicy: PreferDualStack
   ports: [{name: http, port: 8080}]
 ";

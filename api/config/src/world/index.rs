@@ -440,12 +440,13 @@ fn declaration(service: &Object<Service>, slices: Option<&OfService<'_>>, workfo
     let mut members: Vec<WorkloadName> = selected.iter().map(|entry| identity::name(entry)).collect();
     // Pods are endpoints where an EndpointSlice says so, and never because of their labels.
     let entries: Vec<_> = selected.into_iter().filter(|entry| entry.spec.pod.is_none()).collect();
+    let discovery = if spec.form == Form::Headless { Discovery::ByAddress } else { Discovery::ByName };
     let backing = match (&spec.form, slices) {
         (Form::Alias(target), _) => {
             Backing::Listed(vec![crate::kind::workload_entry::named(target.as_str(), spec.place.clone())])
         }
         (_, Some(slices)) => {
-            let located = slices.located(spec.addresses.first().map(Host::as_str));
+            let located = slices.located(spec.addresses.first().map(Host::as_str), discovery);
             let named = located.iter().filter_map(|one| one.pod.as_ref()).map(|pod| identity::name(pod));
             members.extend(slices.pods().chain(named));
             members.sort();
@@ -458,7 +459,7 @@ fn declaration(service: &Object<Service>, slices: Option<&OfService<'_>>, workfo
         ports: spec.ports.clone(),
         export_to: spec.export_to.clone(),
         addresses: spec.addresses.clone(),
-        discovery: if spec.form == Form::Headless { Discovery::ByAddress } else { Discovery::ByName },
+        discovery,
         backing,
         members,
     }

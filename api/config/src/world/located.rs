@@ -2,6 +2,7 @@
 //!
 //! It does not know the Service.
 
+use super::index::Discovery;
 use super::workforce::Workforce;
 use crate::kind::endpoint_slice::Taking;
 use crate::kind::{EndpointSlice, WorkloadEntry};
@@ -54,8 +55,9 @@ impl OfService<'_> {
         self.slices.iter().copied()
     }
 
-    /// Where new requests may go: of one family, the Service's first, or an endpoint of both would count twice.
-    pub(super) fn located(&self, service_address: Option<&str>) -> Vec<Located> {
+    /// Where new requests may go. Where the mesh chooses, of one family, the Service's first, or an endpoint of both
+    /// would count twice; where the app does, DNS has told it of both.
+    pub(super) fn located(&self, service_address: Option<&str>, discovery: Discovery) -> Vec<Located> {
         let first: Option<IpAddr> = service_address.and_then(|address| address.parse().ok());
         let all =
             || self.slices.iter().flat_map(|slice| slice.spec.endpoints.iter().map(|one| (one, &slice.spec.ports)));
@@ -63,7 +65,8 @@ impl OfService<'_> {
         let has = |v4: bool| all().any(|(one, _)| one.address.is_ipv4() == v4);
         let v4 =
             wanted.is_none_or(|address| if has(address.is_ipv4()) { address.is_ipv4() } else { !address.is_ipv4() });
-        let taking = all().filter(|(one, _)| one.taking == Taking::Requests && one.address.is_ipv4() == v4);
+        let of_family = |address: &IpAddr| discovery == Discovery::ByAddress || address.is_ipv4() == v4;
+        let taking = all().filter(|(one, _)| one.taking == Taking::Requests && of_family(&one.address));
         let mut located: Vec<Located> = taking
             .map(|(one, ports)| {
                 let named = one.pod.as_ref().and_then(|name| self.workforce.by_name.get(name));

@@ -90,3 +90,33 @@ async fn an_endpoint_concerns_its_callers_and_waits_for_no_filter() {
     assert_eq!(told(&mut world, &mut inboxes, &files), [0, 1], "nor does one of db");
     assert!(!world.adoption.untried(&world.facts).is_empty(), "it waits still");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_changes_nothing_for_a_proxy_counts_as_run_there() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut own = slice("a", "10.0.0.1");
+    let mut text: Value = serde_json::from_slice(&own.bytes).unwrap();
+    text["endpoints"][0]["targetRef"] = json!({"kind": "Pod", "namespace": "default", "name": "a"});
+    own.bytes = text.to_string().into_bytes().into();
+    let mut files = vec![own, pod("a"), pod("b"), service("a")];
+    let mut world = Loop::new(surroundings(scratch.path()), set(&files)).unwrap();
+    world.settle();
+    let mut inboxes = Vec::new();
+    // The one that answers for it does not call it.
+    for (index, name, calls) in [(0, "a", "nobody"), (1, "b", "a")] {
+        let (joining, inbox) = calling(index, name, calls);
+        world.take(Event::Hello(Box::new(joining)));
+        inboxes.push(inbox);
+    }
+    world.settle();
+    receive(&mut world, &mut inboxes);
+    let route = json!([{"rewrite": {"uri": "/x"}, "route": [{"destination": {"host": "a"}}]}]);
+    let routes = json!({"apiVersion": "networking.istio.io/v1", "spec": {"hosts": ["a"], "http": route}});
+    files.push(object("VirtualService", "a", routes));
+    world.take(Event::Files(set(&files)));
+    world.settle();
+    let counted = |world: &Loop| world.tallies().get("VirtualService/default/a").map(|tally| tally.count);
+    assert_eq!(counted(&world), Some(Count { affected: 2, acknowledged: 1 }), "a is told nothing");
+    assert_eq!(receive(&mut world, &mut inboxes).0, 1);
+    assert_eq!(counted(&world), Some(Count { affected: 2, acknowledged: 2 }));
+}
