@@ -151,6 +151,11 @@ spec:
     shop
 }
 
+/// Before the right to read its pull secret goes with the namespace: the control plane would go on asking for it.
+fn forget(shop: &Namespace) {
+    shop.kubectl(["delete", "filter", "headers"]);
+}
+
 /// So many of a hundred requests to v1.
 fn send(shop: &Namespace, to_v1: u8) {
     shop.apply(&format!(
@@ -235,6 +240,7 @@ fn a_moved_tag_is_compiled_once_and_outlives_registry_and_replicas() {
     answers(&newcomer, "a new pod", "server-v1", &next);
     answers(&reader, "a running pod", "server-v1", &next);
     load.stop().assert_clean(100);
+    forget(&shop);
 }
 
 /// What a busy machine keeps up with; how fast it is is another suite's question.
@@ -286,4 +292,5 @@ fn sidecars_of_an_older_release_get_what_is_new_and_keep_what_nobody_compiles() 
         let remedy = of_pod.any(|problem| problem["remedy"].as_str().is_some_and(|text| text.contains("delete pod")));
         if remedy { Ok(()) } else { Err(reports) }
     });
+    forget(&shop);
 }
