@@ -288,8 +288,10 @@ fn nobody_puts_code_into_the_sidecars_of_others() {
     theirs.apply(&attach(&host, json!([{"name": "mark"}])));
     foreign.until(&ours.url("server"), &[], |answer| answer.header("x-mark") == theirs.name);
     assert_eq!(marked(&inside), "", "a caller of another namespace");
-    let warned = theirs.get(["virtualservice", "reach"]);
-    assert!(warned["status"]["problems"].to_string().contains("NotAllowed"), "{warned}");
+    within(SETTLED, "status says where it counts", || {
+        let problems = theirs.get(["virtualservice", "reach"])["status"]["problems"].clone();
+        if problems.to_string().contains("NotAllowed") { Ok(()) } else { Err(problems) }
+    });
     theirs.kubectl(["delete", "virtualservice", "reach"]);
 
     // The owner may, and so may the root namespace, with a filter of its own.
