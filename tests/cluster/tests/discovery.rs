@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use weft_cluster_tests::{Namespace, Relay, Replica, get, kubectl, kubectl_with, node, own_node, within};
+use weft_cluster_tests::{Namespace, Relay, Replica, get, kubectl, kubectl_with, node, own_node, within, without_weft};
 
 const SOON: Duration = Duration::from_secs(15);
 /// After the API server is back, or reachable again.
@@ -17,6 +17,7 @@ fn after(time: Duration) -> Instant {
 }
 
 fn weft_system() {
+    without_weft();
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "weft-system"}});
     kubectl_with(["apply", "-f", "-"], &namespace.to_string()).unwrap();
     kubectl(["apply", "--server-side", "--force-conflicts", "-f", &crds()]);
