@@ -69,7 +69,7 @@ pub struct Reach {
 
 async fn connect(address: &str, tls: Arc<ClientConfig>, reach: Reach) -> Result<Channel, DialError> {
     let unreachable = |reason| DialError::Unreachable { address: address.to_owned(), reason };
-    let tcp = TcpStream::connect(address).await.map_err(unreachable)?;
+    let tcp = open(address).await.map_err(unreachable)?;
     tcp.set_nodelay(true).map_err(unreachable)?;
     // The control plane is known by its SPIFFE id; this name only fills the field.
     let name = ServerName::try_from("weft-controlplane").map_err(|_| DialError::NoAddress)?;
@@ -82,6 +82,26 @@ async fn connect(address: &str, tls: Arc<ClientConfig>, reach: Reach) -> Result<
         .await
         .map_err(|reason| DialError::Protocol { address: address.to_owned(), reason })
 }
+
+/// TCP to the first of its addresses that takes it.
+async fn open(address: &str) -> io::Result<TcpStream> {
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "it has no address");
+    for address in tokio::net::lookup_host(address).await? {
+        match tokio::time::timeout(CONNECT_MAX, TcpStream::connect(address)).await {
+            Ok(Ok(tcp)) => return Ok(tcp),
+            Ok(Err(error)) => failed = error,
+            Err(_) => {
+                let words = format!("no answer to a connection within {CONNECT_MAX:?}");
+                failed = io::Error::new(io::ErrorKind::TimedOut, words);
+            }
+        }
+    }
+    Err(failed)
+}
+
+/// A Service may lead to a replica that has just gone, whose address nobody answers: the next try finds another. Time for
+/// one packet that is lost and sent again.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
 
 fn handshake_error(address: &str, error: io::Error) -> DialError {
     let address = address.to_owned();

@@ -71,8 +71,8 @@ fn uninstall_and_reinstall_keep_the_root_and_disturb_nobody() {
     other.kubectl(["rollout", "restart", "deployment/server-v1"]);
     other.ready(&["server-v1"]);
     all_injected(&other, "app=server", true);
-    let answer = caller.get(&format!("http://server.{}/", other.name));
-    assert_eq!((answer.status, answer.app()), (200, "server-v1"), "{answer:?}");
+    // A sidecar knows nothing new until it has found the new control plane.
+    caller.until(&other.url("server"), &[], |answer| (answer.status, answer.app()) == (200, "server-v1"));
     load.stop().assert_clean(100);
 }
 
