@@ -8,6 +8,7 @@
 mod api;
 pub mod audit;
 mod caller;
+mod chart;
 mod control_plane;
 mod environment;
 mod guarded;
@@ -23,6 +24,7 @@ mod truth;
 
 pub use api::Api;
 pub use caller::{Answer, Caller, Load, Tally};
+pub use chart::{CHART, helm};
 pub use control_plane::{ControlPlane, Pod};
 pub use environment::{image, image_prefix, image_tag, older_tag, own_node, say};
 pub use guarded::{Guarded, Pushed};

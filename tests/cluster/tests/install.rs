@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use weft_cluster_tests::{
-    Namespace, get, image_prefix, image_tag, kubectl, kubectl_with, node, own_node, weft, weft_as,
+    CHART, Namespace, get, helm, image_prefix, image_tag, kubectl, kubectl_with, node, own_node, weft, weft_as,
 };
 
 fn install(more: &[&str]) -> Result<String, String> {
@@ -30,16 +30,6 @@ fn objects(yaml: &str) -> BTreeMap<String, Value> {
         (key.join(" "), object)
     };
     documents.into_iter().filter(|document| !document.is_null()).map(named).collect()
-}
-
-const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/chart");
-
-#[track_caller]
-fn helm<'a>(arguments: impl IntoIterator<Item = &'a &'a str>) -> String {
-    let program = std::env::var("WEFT_HELM").unwrap_or_else(|_| "helm".to_owned());
-    let output = Command::new(program).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
