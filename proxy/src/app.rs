@@ -2,7 +2,7 @@
 //!
 //! It knows nothing of requests. Errors here end the process, so they say what to do.
 
-use crate::admin::{Admin, LogLevel, Sources, Stage, Stages};
+use crate::admin::{Admin, LogLevel, Sources, Stages};
 use crate::control::{self, Control, ControlOptions, FirstContact, Pace};
 use crate::discovery::{Complete, Discovery};
 use crate::ending::Ending;
@@ -128,7 +128,6 @@ pub fn run(options: Options) -> anyhow::Result<ExitCode> {
         log,
     };
     let admin = Admin::start_with(admin, faces, sources)?;
-    stages.reach(Stage::Serving);
     if let Some(file) = &serve.ports_file {
         write_ports(file, &ports)?;
     }

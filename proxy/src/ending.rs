@@ -72,7 +72,11 @@ impl Ending {
 
     async fn serve(&mut self, command: &[OsString]) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new()?;
+        // Who sees that the proxy is ready may end it: gently, from then on.
+        self.stages.reach(Stage::Serving);
         let mut stages = self.stages.watch();
+        // The admin port may have been told to end before anybody watched.
+        stages.mark_changed();
         let mut changes = self.plans.changes();
         let mut failure = self.control.as_mut().and_then(Control::failure);
         let mut waiting = !command.is_empty();

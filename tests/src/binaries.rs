@@ -50,10 +50,14 @@ fn build(package: &str, profile: &str) -> PathBuf {
     let built = target().join(folder).join(package);
     let kept = target().join(kept).join(package);
     std::fs::create_dir_all(kept.parent().unwrap()).unwrap();
-    let _ = std::fs::remove_file(&kept);
-    if std::fs::hard_link(&built, &kept).is_err() {
-        std::fs::copy(&built, &kept).unwrap();
+    // Another run of the suites may be at this place too: it is at all times a whole binary.
+    let draft = kept.with_extension(std::process::id().to_string());
+    if std::fs::hard_link(&built, &draft).is_err() {
+        std::fs::copy(&built, &draft).unwrap();
     }
+    std::fs::rename(&draft, &kept).unwrap();
+    // What is renamed over another name of itself stays.
+    let _ = std::fs::remove_file(&draft);
     kept
 }
 

@@ -200,6 +200,15 @@ impl Sidecar {
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
+    /// Waits until a metric is `want`: an exchange is counted when it is over, which is just after its answer has gone.
+    pub async fn counted(&self, parts: &[&str], want: f64) {
+        crate::eventually_async(&format!("{} counts {want} of {parts:?}", self.name), async || {
+            let count = self.metric(parts).await;
+            if count == want { Ok(()) } else { Err(count) }
+        })
+        .await;
+    }
+
     /// All lines of one metric, for a failure's message.
     pub async fn metrics(&self, name: &str) -> String {
         let mut client = crate::Client::new(self.admin, crate::Version::Http1);

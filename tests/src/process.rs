@@ -4,12 +4,13 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 pub struct Process {
     name: String,
     child: Child,
     output: Arc<Mutex<String>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Process {
@@ -21,9 +22,9 @@ impl Process {
             .spawn()
             .unwrap_or_else(|error| panic!("starting {name} ({command:?}): {error}"));
         let output = Arc::new(Mutex::new(String::new()));
-        gather(child.stdout.take().unwrap(), &output);
-        gather(child.stderr.take().unwrap(), &output);
-        Self { name: name.to_owned(), child, output }
+        let readers =
+            vec![gather(child.stdout.take().unwrap(), &output), gather(child.stderr.take().unwrap(), &output)];
+        Self { name: name.to_owned(), child, output, readers }
     }
 
     pub fn pid(&self) -> u32 {
@@ -35,8 +36,13 @@ impl Process {
         self.output.lock().unwrap().clone()
     }
 
+    /// Once it has, `output` is all that it has said.
     pub fn exited(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().unwrap()
+        let status = self.child.try_wait().unwrap()?;
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        Some(status)
     }
 
     /// Fails early, with the output, where the process has died.
@@ -86,7 +92,7 @@ impl Drop for Process {
     }
 }
 
-fn gather(stream: impl Read + Send + 'static, output: &Arc<Mutex<String>>) {
+fn gather(stream: impl Read + Send + 'static, output: &Arc<Mutex<String>>) -> JoinHandle<()> {
     let output = Arc::clone(output);
     thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
@@ -94,7 +100,7 @@ fn gather(stream: impl Read + Send + 'static, output: &Arc<Mutex<String>>) {
             output.push_str(&line);
             output.push('\n');
         }
-    });
+    })
 }
 
 fn tail(text: &str) -> &str {

@@ -133,6 +133,14 @@ fn metric(world: &Pods, pod: &Pod, parts: &[&str]) -> f64 {
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
 }
 
+/// Waits until a metric is `want`: an exchange is counted when it is over, which is just after its answer has gone.
+fn counted(pods: &Pods, pod: &Pod, parts: &[&str], want: f64) {
+    eventually(&format!("{} counts {want} of {parts:?}", pod.name), || match metric(pods, pod, parts) {
+        count if count == want => Ok(()),
+        count => Err(count),
+    });
+}
+
 /// The access log's lines of a sidecar that contain all parts.
 fn logged(pod: &Pod, parts: &[&str]) -> usize {
     pod.sidecar().output().lines().filter(|line| parts.iter().all(|part| line.contains(part))).count()
@@ -167,17 +175,26 @@ fn traffic_goes_as_the_plan_says() {
             assert_eq!(asked(app, &to, host, version), want, "{version:?} to {to} as {host}");
         }
     }
-    let to_reviews = |what: &str| metric(&pods, &reviews, &[what, "source_workload=\"client\"", "mutual_tls"]);
-    assert_eq!(to_reviews("istio_requests_total"), 10.0, "over mTLS, as the client's identity");
+    // Over mTLS, as the client's identity.
+    let to_reviews = |what: &str, want: f64| {
+        counted(&pods, &reviews, &[what, "source_workload=\"client\"", "mutual_tls"], want);
+    };
+    to_reviews("istio_requests_total", 10.0);
 
     // A server that speaks first: at once where the port is declared, after the detection's time where it is not.
+    let mut connections = 0.0;
     for vip in [VIP, VIP6] {
-        let took = greeted(app, &format!("{vip}:9000")).expect("a declared port");
-        assert!(took < Duration::from_millis(900), "{took:?}: nobody waits for the client's words");
+        // Who waits for the client's words never greets sooner; a busy machine may be late once.
+        eventually("nobody waits for the client's words", || {
+            connections += 1.0;
+            let took = greeted(app, &format!("{vip}:9000")).expect("a declared port");
+            if took < Duration::from_millis(900) { Ok(()) } else { Err(took) }
+        });
+        connections += 1.0;
         let took = greeted(app, &format!("{vip}:9100")).expect("a port of which nothing is said");
         assert!(took >= Duration::from_millis(900), "{took:?}");
     }
-    assert_eq!(to_reviews("istio_tcp_connections_opened_total"), 4.0);
+    to_reviews("istio_tcp_connections_opened_total", connections);
     assert!(greeted(app, "[fd96::13]:9000").is_some(), "by IPv6 from the first to the last hop");
     assert!(greeted(app, "203.0.113.7:7000").is_some(), "outside the mesh");
 
@@ -192,12 +209,15 @@ fn itself(pods: &Pods, reviews: &Pod) {
     let own = &reviews.namespace;
     assert_eq!(asked(own, &format!("{VIP}:9080"), "reviews:9080", Version::Http1), "reviews 200");
     let parts = ["istio_requests_total", "reporter=\"destination\"", "source_workload=\"reviews\"", "mutual_tls"];
-    assert_eq!(metric(pods, reviews, &parts), 1.0);
-    let before = logged(reviews, &["HTTP/1.1"]);
+    counted(pods, reviews, &parts, 1.0);
     for to in ["127.0.0.1:8080".to_owned(), reviews.at(8080).to_string(), reviews.at_ipv6(8080).to_string()] {
-        assert_eq!(asked(own, &to, "reviews", Version::Http1), "reviews 200", "{to}");
+        let answer = ask(own, &to, "reviews", "/itself", Version::Http1).unwrap();
+        assert_eq!((answer.header("x-app"), answer.status.as_u16()), ("reviews", 200), "{to}");
     }
-    assert_eq!(logged(reviews, &["HTTP/1.1"]), before, "the sidecar has not seen them");
+    // Behind them in the log, if they were there.
+    ask(own, &format!("{VIP}:9080"), "reviews:9080", "/through", Version::Http1).unwrap();
+    eventually("what it has seen is logged", || if logged(reviews, &["/through"]) > 0 { Ok(()) } else { Err(()) });
+    assert_eq!(logged(reviews, &["/itself"]), 0, "the sidecar has not seen them");
 }
 
 /// Who calls the sidecar's own ports is not served by them.
@@ -352,10 +372,10 @@ fn a_pods_ports_answer_the_kubelet_and_prometheus_and_it_ends_gently() {
     );
     assert!(sidecar.exited().is_none());
     drop(held);
-    let began = Instant::now();
     eventually("it ends when the app has", || sidecar.exited().ok_or(()));
-    assert!(began.elapsed() < Duration::from_secs(10), "not by the drain limit: {:?}", began.elapsed());
     assert_eq!(sidecar.exited().unwrap().code(), Some(0));
+    let said = sidecar.output();
+    assert!(said.contains("drained") && !said.contains("the drain limit is over"), "{said}");
 }
 
 #[test]

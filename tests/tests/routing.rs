@@ -171,7 +171,7 @@ async fn retries_and_timeouts() {
     let answer = client.get("http://flaky:8080/slow").await.unwrap();
     assert_eq!(answer.status, 504, "{}", answer.text());
     let metric = ["istio_requests_total", "response_flags=\"UT\"", "response_code=\"504\"", "reporter=\"source\""];
-    assert_eq!(mesh.sidecar("client").metric(&metric).await, 1.0);
+    mesh.sidecar("client").counted(&metric, 1.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -189,11 +189,7 @@ async fn tcp_goes_through_connect_and_both_sides_close() {
     assert_eq!(all, "hello world", "the server speaks first, then echoes, then closes");
     let closed =
         ["istio_tcp_connections_closed_total", "reporter=\"destination\"", "connection_security_policy=\"mutual_tls\""];
-    weft_tests::eventually_async("the inbound side counts the connection", async || {
-        let count = mesh.sidecar("db-v1").metric(&closed).await;
-        if count == 1.0 { Ok(()) } else { Err(count) }
-    })
-    .await;
+    mesh.sidecar("db-v1").counted(&closed, 1.0).await;
 }
 
 /// A CONNECT tunnel through the client's sidecar.
@@ -261,9 +257,7 @@ async fn grpc_keeps_its_trailers_through_two_sidecars() {
     assert_eq!((answer.status.as_u16(), answer.text()), (200, "\0\0\0\0\x05hello"));
     assert_eq!(answer.trailers.get("grpc-status").map(|value| value.as_bytes()), Some(b"5".as_slice()), "{answer:?}");
     let metric = ["istio_requests_total", "request_protocol=\"grpc\"", "grpc_response_status=\"5\""];
-    weft_tests::eventually_async("both sides count the status of the trailers", async || {
-        let counts = [mesh.sidecar("client").metric(&metric).await, mesh.sidecar("greeter-v1").metric(&metric).await];
-        if counts == [1.0, 1.0] { Ok(()) } else { Err(counts) }
-    })
-    .await;
+    for name in ["client", "greeter-v1"] {
+        mesh.sidecar(name).counted(&metric, 1.0).await;
+    }
 }

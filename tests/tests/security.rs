@@ -35,7 +35,7 @@ async fn the_app_behind_a_strict_sidecar_sees_only_mutual_tls() {
     let count = app.seen.lock().unwrap().len();
     let metric = ["istio_requests_total", "reporter=\"destination\"", "connection_security_policy=\"mutual_tls\""];
     let principal = "source_principal=\"spiffe://cluster.local/ns/default/sa/client\"";
-    assert_eq!(mesh.sidecar("echo-v1").metric(&[metric.as_slice(), &[principal]].concat()).await, 1.0);
+    mesh.sidecar("echo-v1").counted(&[metric.as_slice(), &[principal]].concat(), 1.0).await;
 
     let inbound = mesh.sidecar("echo-v1").inbound;
     // Plain text: refused, whether as an answer or by closing.
@@ -170,8 +170,11 @@ async fn another_workload_at_the_address_of_the_endpoint_is_refused() {
     .await;
     assert_eq!(refusal.status, 503);
     let metric = ["istio_requests_total", "response_flags=\"UF", "reporter=\"source\""];
-    let refused = mesh.sidecar("client").metric(&metric).await;
-    assert!(refused >= 1.0, "refused with flag UF: {}", mesh.sidecar("client").metrics("istio_requests_total").await);
+    eventually_async("it is counted as refused with flag UF", async || {
+        let refused = mesh.sidecar("client").metric(&metric).await;
+        if refused >= 1.0 { Ok(()) } else { Err(mesh.sidecar("client").metrics("istio_requests_total").await) }
+    })
+    .await;
 }
 
 /// A sidecar that may not join ends, with exit code 1 and a sentence that says why.

@@ -175,7 +175,8 @@ async fn the_mesh_object_names_the_trust_domain() {
 #[tokio::test]
 async fn a_root_changes_and_nobody_is_cut_off() {
     let mesh = Mesh::bookinfo();
-    let life = Duration::from_secs(3);
+    // In which a rotation is heard of, shown to be pending, and answered, while the other tests have the cores too.
+    let life = Duration::from_secs(8);
     let options = Options { svid_life: life, ..mesh.options() };
     let running = ControlPlane::start(&options).await.unwrap();
     let kept = Kept::join(running.stream, &mesh.token("default/reviews"), "default/reviews-v1").await.unwrap();

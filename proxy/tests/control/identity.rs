@@ -132,7 +132,8 @@ fn a_join_waits_for_its_control_plane() {
 #[test]
 fn the_svid_is_renewed_with_a_new_key_and_no_new_stream() {
     let (plane, state) = (Plane::start(&Authority::new()), tempfile::tempdir().unwrap());
-    plane.facts().life = Duration::from_secs(3);
+    // Due at less than half of it: one that comes too late would join by the token again.
+    plane.facts().life = Duration::from_secs(6);
     let proxy = joined(state.path(), &plane, &snapshot(&plane.authority, &[]));
     let first = proxy.generation();
     wait("two renewals", || plane.facts().signs.len() >= 3);
@@ -150,7 +151,7 @@ fn the_svid_is_renewed_with_a_new_key_and_no_new_stream() {
 fn an_svid_that_expired_is_replaced_by_the_token_again() {
     let (authority, state) = (Authority::new(), tempfile::tempdir().unwrap());
     let plane = Plane::start(&authority);
-    plane.facts().life = Duration::from_secs(2);
+    plane.facts().life = Duration::from_secs(4);
     let told = snapshot(&authority, &[]);
     let proxy = joined(state.path(), &plane, &told);
     let key = plane.facts().signs[0].public_key.clone();

@@ -180,7 +180,9 @@ impl Proxy {
         let path: PathBuf = self.dir.path().join("access.log");
         eventually("the log is written", || {
             let text = std::fs::read_to_string(&path).ok()?;
-            let all: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            // The last line may be in the middle of being written.
+            let whole = &text[..text.rfind('\n')? + 1];
+            let all: Vec<Value> = whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
             (all.len() >= lines).then_some(all)
         })
     }

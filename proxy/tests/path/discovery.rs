@@ -27,12 +27,15 @@ fn known(policy: OutboundPolicy) -> Snapshot {
     snapshot
 }
 
-fn start(policy: OutboundPolicy) -> (Arc<Asked>, Proxy) {
+/// `patience` is for silence: a test that answers does so in its own time.
+fn start(policy: OutboundPolicy, patience: Duration) -> (Arc<Asked>, Proxy) {
     let asked = Arc::<Asked>::default();
     let mut setup = Setup { discovery: Some(Arc::clone(&asked) as _), ..known(policy).into() };
-    setup.settings.discovery_timeout = Duration::from_millis(700);
+    setup.settings.discovery_timeout = patience;
     (asked, Proxy::start(setup))
 }
+
+const UNHURRIED: Duration = Duration::from_secs(10);
 
 async fn asked_for(asked: &Asked, host: &str) {
     crate::eventually("the host is asked for", async || {
@@ -44,7 +47,7 @@ async fn asked_for(asked: &Asked, host: &str) {
 #[tokio::test]
 async fn a_request_waits_for_the_answer() {
     let app = App::saying("found").await;
-    let (asked, proxy) = start(OutboundPolicy::AllowAny);
+    let (asked, proxy) = start(OutboundPolicy::AllowAny, UNHURRIED);
     let address = proxy.outbound;
     let waiting = tokio::spawn(async move { Client::http1(address).await.get("http://Reviews:9080/").await });
     asked_for(&asked, "reviews").await;
@@ -65,7 +68,7 @@ async fn absent_is_an_answer_and_silence_is_none() {
         (OutboundPolicy::RegistryOnly, false, StatusCode::SERVICE_UNAVAILABLE, "NC"),
     ];
     for (policy, answered, want, flag) in cases {
-        let (asked, proxy) = start(policy);
+        let (asked, proxy) = start(policy, if answered { UNHURRIED } else { Duration::from_millis(700) });
         let (address, uri) = (proxy.outbound, uri.clone());
         let waiting = tokio::spawn(async move { Client::http1(address).await.get(&uri).await });
         asked_for(&asked, "localhost").await;

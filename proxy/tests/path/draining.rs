@@ -80,7 +80,8 @@ async fn a_kept_connection_is_not_closed_under_the_clients_hand() {
     let mut fresh = Client::http1(proxy.inbound).await;
     crate::eventually("both are accepted", async || (app.seen().len() == 1).then_some(())).await;
     proxy.phase.send_replace(Phase::InboundEnds);
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // The door has shut, so the order to drain is out; the connections have a second at least.
+    crate::eventually("nobody new is let in", async || tokio::net::TcpStream::connect(proxy.inbound).await.err()).await;
     for client in [&mut kept, &mut fresh] {
         let answer = client.send(request()).await;
         assert_eq!((answer.text.as_str(), answer.header("connection")), ("served", Some("close")));

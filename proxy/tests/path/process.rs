@@ -76,6 +76,18 @@ impl Process {
         ports[name].as_str().unwrap().parse().unwrap()
     }
 
+    /// Of the admin port, 200 once there is a plan.
+    async fn readiness(&self) -> StatusCode {
+        let request = http::Request::get("/ready").header("host", "admin").body(whole("")).unwrap();
+        Client::http1(self.port("admin").await).await.send(request).await.status
+    }
+
+    /// The outbound address, once requests are answered there by the plan.
+    async fn serving(&self) -> SocketAddr {
+        crate::eventually("ready", async || (self.readiness().await == StatusCode::OK).then_some(())).await;
+        self.port("outbound").await
+    }
+
     async fn text(&self, name: &str) -> String {
         let path = self.path(name);
         crate::eventually(&format!("{name} is written"), async || {
@@ -94,6 +106,14 @@ impl Process {
     }
 }
 
+impl Drop for Process {
+    fn drop(&mut self) {
+        // One that has ended is not there to be killed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[tokio::test]
 async fn a_signal_waits_for_what_has_begun() {
     let app = App::start(|_| async {
@@ -102,8 +122,7 @@ async fn a_signal_waits_for_what_has_begun() {
     })
     .await;
     let process = Process::start(app.address, None);
-    let outbound = process.port("outbound").await;
-    let mut client = Client::http1(outbound).await;
+    let mut client = Client::http1(process.serving().await).await;
     let began = Instant::now();
     let signalled = async {
         crate::eventually("the request is under way", async || (app.seen().len() == 1).then_some(())).await;
@@ -119,11 +138,12 @@ async fn a_signal_waits_for_what_has_begun() {
 async fn a_second_signal_does_not_wait() {
     let app = App::start(|_| async { std::future::pending().await }).await;
     let process = Process::start(app.address, None);
-    let mut client = Client::http1(process.port("outbound").await).await;
+    let mut client = Client::http1(process.serving().await).await;
     let signalled = async {
         crate::eventually("the request is under way", async || (app.seen().len() == 1).then_some(())).await;
         process.signal("-TERM");
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        crate::eventually("the first one counts", async || (process.readiness().await != StatusCode::OK).then_some(()))
+            .await;
         process.signal("-TERM");
     };
     let (answer, ()) = tokio::join!(client.try_send(get("http://reviews:9080/")), signalled);
@@ -156,12 +176,7 @@ async fn signals_reach_the_app() {
 async fn the_admin_port_tells_when_it_is_ready() {
     let app = App::saying("hello").await;
     let process = Process::start(app.address, None);
-    let admin = process.port("admin").await;
-    crate::eventually("ready", async || {
-        let request = http::Request::get("/ready").header("host", "admin").body(whole("")).unwrap();
-        (Client::http1(admin).await.send(request).await.status == StatusCode::OK).then_some(())
-    })
-    .await;
+    process.serving().await;
     process.signal("-INT");
     assert_eq!(process.ended().await.code(), Some(0));
 }

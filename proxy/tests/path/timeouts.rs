@@ -28,7 +28,8 @@ async fn slow(answers_second: bool) -> App {
     .await
 }
 
-const SHORT: Duration = Duration::from_millis(200);
+/// Within it the app is reached, whatever else the machine does: these deadlines are about what never comes.
+const SHORT: Duration = Duration::from_secs(1);
 
 #[tokio::test]
 async fn routes_and_tries() {
@@ -105,7 +106,7 @@ async fn connecting_has_a_limit() {
     let began = Instant::now();
     let answer = Client::http1(proxy.outbound).await.get("http://reviews:9080/").await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(answer.text.contains("did not accept within 200ms"), "{}", answer.text);
+    assert!(answer.text.contains("did not accept within 1s"), "{}", answer.text);
     assert!(began.elapsed() < Duration::from_secs(5));
     drop(fillers);
 }
