@@ -178,7 +178,7 @@ impl ResponseBody {
 
 impl Open {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let Poll::Ready(polled) = http_body::Body::poll_frame(Pin::new(&mut self.incoming), cx) else {
+        let Poll::Ready(polled) = self.take(cx) else {
             let Some(deadline) = &mut self.deadline else { return Poll::Pending };
             std::task::ready!(deadline.poll(cx));
             let limit = deadline.limit;
@@ -195,6 +195,18 @@ impl Open {
                 None
             }
         })
+    }
+
+    /// The next piece. To take the last one is no reason to wake the connection.
+    fn take(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        let held = self.lease.as_ref().and_then(Lease::hold_wakes);
+        let taken = http_body::Body::poll_frame(Pin::new(&mut self.incoming), cx);
+        if let Some(held) = held
+            && http_body::Body::is_end_stream(&self.incoming)
+        {
+            held.forget();
+        }
+        taken
     }
 
     fn note(&mut self, frame: &Frame<Bytes>) {

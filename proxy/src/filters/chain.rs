@@ -94,7 +94,7 @@ impl Chain {
                 if let Some(index) = pick {
                     self.pick = Some(Pick { filter: filter.clone(), index });
                 }
-                apply_request(&edits, &ready.request_writes, head);
+                apply_request(edits, &ready.request_writes, head);
                 state = given;
             }
             Ok(Verdict::Respond(reply)) => return Ok(Flow::Reply(into_reply(reply))),
@@ -125,7 +125,7 @@ impl Chain {
             *ran = Ran::Yes;
             match verdict {
                 Ok(ResponseVerdict::Pass) => {}
-                Ok(ResponseVerdict::Edit(edits)) => apply_response(&edits, &ready.response_writes, &mut parts.headers),
+                Ok(ResponseVerdict::Edit(edits)) => apply_response(edits, &ready.response_writes, &mut parts.headers),
                 Ok(ResponseVerdict::Replace(reply)) => {
                     let reply = into_reply(reply);
                     (parts.status, parts.headers) = (reply.status, reply.headers);
@@ -173,12 +173,12 @@ fn denied(filter: &Filter, denial: Denial) -> Refusal {
     Refusal::Denied { filter: filter.key.to_string(), reason: denial.reason, reply }
 }
 
-fn apply_request(edits: &[Edit], writes: &[Write], head: &mut Head) {
+fn apply_request(edits: Vec<Edit>, writes: &[Write], head: &mut Head) {
     for edit in edits {
-        match (writes.get(edit.slot as usize), &edit.op) {
+        match (writes.get(edit.slot as usize), edit.op) {
             (Some(Write::Path), Op::Set(path)) => {
                 // The host lets valid targets through only.
-                if let Ok(path) = PathAndQuery::try_from(path.as_str()) {
+                if let Ok(path) = PathAndQuery::try_from(path) {
                     head.path = path;
                 }
             }
@@ -188,27 +188,27 @@ fn apply_request(edits: &[Edit], writes: &[Write], head: &mut Head) {
     }
 }
 
-fn apply_response(edits: &[Edit], writes: &[Write], headers: &mut HeaderMap) {
+fn apply_response(edits: Vec<Edit>, writes: &[Write], headers: &mut HeaderMap) {
     for edit in edits {
         if let Some(Write::Header(name)) = writes.get(edit.slot as usize) {
-            apply(name, &edit.op, headers);
+            apply(name, edit.op, headers);
         }
     }
 }
 
-fn apply(name: &http::HeaderName, op: &Op, headers: &mut HeaderMap) {
+fn apply(name: &http::HeaderName, op: Op, headers: &mut HeaderMap) {
     // The host lets valid field values through only.
     match op {
         Op::Remove => {
             headers.remove(name);
         }
         Op::Set(value) => {
-            if let Ok(value) = HeaderValue::from_str(value) {
+            if let Ok(value) = HeaderValue::try_from(value) {
                 headers.insert(name, value);
             }
         }
         Op::Append(value) => {
-            if let Ok(value) = HeaderValue::from_str(value) {
+            if let Ok(value) = HeaderValue::try_from(value) {
                 headers.append(name, value);
             }
         }

@@ -20,10 +20,23 @@ use weft_snapshot::{Digest, FilterKey};
 #[derive(Debug)]
 pub struct Filter {
     pub key: FilterKey,
+    /// `NAMESPACE/NAME@DIGEST`, as each line of the log names it.
+    named: Box<str>,
     /// Of the component as it was pushed.
     pub component: Option<Digest>,
     pub on_failure: OnFailure,
     pub state: State,
+}
+
+impl Filter {
+    pub fn new(key: FilterKey, component: Option<Digest>, on_failure: OnFailure, state: State) -> Self {
+        let named = component.map_or_else(|| key.to_string(), |digest| format!("{key}@{digest}"));
+        Self { key, named: named.into(), component, on_failure, state }
+    }
+
+    pub fn named(&self) -> &str {
+        &self.named
+    }
 }
 
 pub enum State {

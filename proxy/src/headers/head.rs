@@ -4,7 +4,7 @@
 
 use super::Glance;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Uri, header, request, uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, header, request, uri};
 use std::borrow::Cow;
 
 /// A request's head: the target in parts. `host` is in the headers only as it came, where it says what `authority` says;
@@ -185,17 +185,19 @@ impl Head {
         Ok((Self { method: parts.method, scheme, authority, path, headers }, parts.extensions))
     }
 
-    /// For an HTTP/1 upstream: origin form and a `host` header. The headers move.
-    pub fn take_http1(&mut self) -> (Method, Uri, HeaderMap) {
-        let mut headers = std::mem::take(&mut self.headers);
+    /// For an HTTP/1 upstream: origin form and a `host` header. The request is new; the headers move to it.
+    pub fn move_to_http1<B>(&mut self, request: &mut Request<B>) {
+        std::mem::swap(request.headers_mut(), &mut self.headers);
         if !matches!(self.authority.0, Form::Received(_)) {
-            headers.insert(header::HOST, self.authority.to_header());
+            request.headers_mut().insert(header::HOST, self.authority.to_header());
         }
-        (self.method.clone(), Uri::from(self.path.clone()), headers)
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = Uri::from(self.path.clone());
     }
 
-    /// For an HTTP/2 upstream: a whole target, from which hyper makes the pseudo headers. The headers move.
-    pub fn take_http2(&mut self) -> Result<(Method, Uri, HeaderMap), InvalidHead> {
+    /// For an HTTP/2 upstream: a whole target, from which hyper makes the pseudo headers. The request is new; the headers
+    /// move to it.
+    pub fn move_to_http2<B>(&mut self, request: &mut Request<B>) -> Result<(), InvalidHead> {
         let scheme = match self.scheme {
             Scheme::Http => uri::Scheme::HTTP,
             Scheme::Https => uri::Scheme::HTTPS,
@@ -204,10 +206,11 @@ impl Head {
         parts.scheme = Some(scheme);
         parts.authority = Some(self.authority.to_uri()?);
         parts.path_and_query = Some(self.path.clone());
-        let uri = Uri::from_parts(parts).map_err(|_| InvalidHead::NoPath)?;
-        let mut headers = std::mem::take(&mut self.headers);
-        headers.remove(header::HOST);
-        Ok((self.method.clone(), uri, headers))
+        *request.uri_mut() = Uri::from_parts(parts).map_err(|_| InvalidHead::NoPath)?;
+        *request.method_mut() = self.method.clone();
+        std::mem::swap(request.headers_mut(), &mut self.headers);
+        request.headers_mut().remove(header::HOST);
+        Ok(())
     }
 }
 

@@ -174,7 +174,7 @@ impl Publisher {
             None => State::Unready { reason: "it has never been ready".to_owned() },
             Some(artifact) => State::Ready(self.load(source, on_failure, artifact, artifacts)?),
         };
-        Ok(Filter { key: source.key.clone(), component: source.component, on_failure, state })
+        Ok(Filter::new(source.key.clone(), source.component, on_failure, state))
     }
 
     fn load(

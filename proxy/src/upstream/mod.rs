@@ -11,6 +11,7 @@ mod pool;
 mod resolve;
 mod retry;
 mod send;
+mod wakes;
 
 pub use backend::{Backend, Upstreams, passthrough_source};
 pub use connect::{ConnectError, Dialled, connect_from, dial};

@@ -3,6 +3,7 @@
 //! Per worker, so nothing here is locked. It does not choose the endpoint and does not read responses.
 
 use super::limits::{Full, Resource, Taken};
+use super::wakes::{Held, Wakes};
 use super::{Backend, ConnectError, Endpoint, InFlight, Protocol, dial};
 use crate::body::RequestBody;
 use crate::connections::Tick;
@@ -25,6 +26,7 @@ pub(super) struct Idle {
     /// The worker's tick.
     pub(super) since: u32,
     requests: u32,
+    wakes: Arc<Wakes>,
 }
 
 /// An HTTP/2 connection.
@@ -181,8 +183,10 @@ async fn exclusive(worker: &Worker, backend: &Rc<Backend>, endpoint: &Rc<Endpoin
     let dialled = dial(worker, backend, endpoint, Alpn::Http1).await.map_err(Shortage::Connect)?;
     let handshake = client::http1().handshake(TokioIo::new(dialled.stream)).await;
     let (sender, connection) = handshake.map_err(http_failed)?;
-    spawn(worker, backend, room, async move { drop(connection.with_upgrades().await) });
-    let idle = Idle { sender, facts: dialled.facts, since: worker.tick.seconds(), requests: 0 };
+    let wakes = Arc::<Wakes>::default();
+    let carried = Arc::clone(&wakes).carry(connection.with_upgrades());
+    spawn(worker, backend, room, async move { drop(carried.await) });
+    let idle = Idle { sender, facts: dialled.facts, since: worker.tick.seconds(), requests: 0, wakes };
     Ok(Checked { carrier: Carrier::Exclusive(idle), freshness: Freshness::New })
 }
 
@@ -309,6 +313,15 @@ impl Lease {
     ) -> Self {
         let (backend, tick) = (Rc::clone(backend), Arc::clone(&worker.tick));
         Self { carrier, backend, in_flight, tick, _room: room }
+    }
+
+    /// While a piece of the response is taken: was it the last, the connection need not be woken. On a shared connection
+    /// there is always somebody else's.
+    pub fn hold_wakes(&self) -> Option<Held<'_>> {
+        match &self.carrier {
+            Carrier::Exclusive(idle) => Some(idle.wakes.hold()),
+            Carrier::Shared(_) => None,
+        }
     }
 
     /// Request and response are over, all of them: an HTTP/1 connection can carry the next. One that is dropped instead

@@ -14,7 +14,7 @@ use crate::plan::RetryPolicy;
 use crate::record::{Kind, Record};
 use crate::refusal::Refusal;
 use crate::worker::Worker;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderName, HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use std::pin::pin;
@@ -75,22 +75,29 @@ pub async fn send(
     let backend = call.backend;
     let (idempotent, keep) = (head.method.is_idempotent(), call.keep(record.request.kind));
     let retriable = retriable_headers(call.retry, &mut head.headers);
-    let (kept, met, got) = (None, Vec::new(), None);
-    let next = Some(first_request(call.protocol, head)?);
-    let mut tries =
-        Tries { worker, call: &call, record, body, began, next, kept, keep, met, retriable, idempotent, got };
+    let mut tries = Tries {
+        worker,
+        call: &call,
+        record,
+        body,
+        began,
+        next: Some(Request::new(RequestBody::empty())),
+        kept: None,
+        keep,
+        met: Vec::new(),
+        retriable,
+        idempotent,
+        response: None,
+        carried: None,
+    };
+    if let Some(next) = &mut tries.next {
+        fill(next, call.protocol, head)?;
+    }
     let sent = within(&mut deadline, pin!(tries.run())).await;
     let room = sent.ok_or_else(|| Refusal::Timeout { backend: backend.name.to_string(), limit })??;
-    let Got { response, in_flight, carrier } = tries.got.take().expect("run() ends well with an answer");
-    Ok(Answer { response, lease: Lease::new(worker, backend, in_flight, carrier, room), deadline })
-}
-
-/// What a try ends with when it ends well. It lies with the tries, since to hand it on from function to function would
-/// copy it each time.
-struct Got {
-    response: Response<Incoming>,
-    in_flight: InFlight,
-    carrier: Carrier,
+    let (carrier, in_flight) = tries.carried.take().expect("run() ends well with an answer");
+    let lease = Lease::new(worker, backend, in_flight, carrier, room);
+    Ok(Answer { response: tries.response.take().expect("run() ends well with an answer"), lease, deadline })
 }
 
 /// The tries of one request.
@@ -101,7 +108,8 @@ struct Tries<'a> {
     body: Option<Rc<Source>>,
     /// When the next try begins.
     began: Instant,
-    /// What the next try sends.
+    /// What the next try sends. Requests and responses lie here, since to hand them on from function to function would
+    /// copy them each time.
     next: Option<Request<RequestBody>>,
     /// A copy of what was sent: made only where it may be wanted again, since it costs as much as all of routing.
     kept: Option<Box<Request<RequestBody>>>,
@@ -111,7 +119,9 @@ struct Tries<'a> {
     /// Headers of a response that are worth another try.
     retriable: Vec<HeaderName>,
     idempotent: bool,
-    got: Option<Got>,
+    response: Option<Response<Incoming>>,
+    /// By what the response came.
+    carried: Option<(Carrier, InFlight)>,
 }
 
 /// Why a try gave no response.
@@ -189,21 +199,11 @@ impl Tries<'_> {
             self.ready(&carrier, freshness);
             self.record.upstream = Some(Rc::clone(carrier.facts()));
             self.record.service_time = None;
-            let request = self.next.take().expect("ready() has seen it");
-            let answered = match &mut carrier {
-                Carrier::Exclusive(idle) => within(&mut deadline, pin!(idle.sender.try_send_request(request))).await,
-                Carrier::Shared(seat) => {
-                    let mut sender = seat.shared.sender.clone();
-                    within(&mut deadline, pin!(sender.try_send_request(request))).await
-                }
-            };
-            let failure = match answered.ok_or_else(too_slow)? {
-                Ok(response) => {
-                    self.record.service_time = Some(self.began.elapsed());
-                    self.got = Some(Got { response, in_flight, carrier });
-                    return Ok(());
-                }
-                Err(error) => self.failure(error),
+            let carried = carry(&mut carrier, &mut self.next, &mut self.response);
+            let Err(failure) = within(&mut deadline, pin!(carried)).await.ok_or_else(too_slow)? else {
+                self.record.service_time = Some(self.began.elapsed());
+                self.carried = Some((carrier, in_flight));
+                return Ok(());
             };
             match failure {
                 Failure::NotSent(unsent) if freshness == Freshness::Reused && prefer == Prefer::Any => {
@@ -243,32 +243,9 @@ impl Tries<'_> {
         // A connection that was used a moment ago is hardly ever being closed right now; one that was idle may be.
         let doubtful = freshness == Freshness::Reused && carrier.idle_for(self.worker.tick.seconds()) > 0;
         if self.keep == Keep::ForRetries || (doubtful && self.idempotent && self.body.is_none()) {
-            let parts = (next.method().clone(), next.uri().clone(), next.headers().clone());
-            self.kept = Some(Box::new(request(next.version(), parts)));
+            self.kept = Some(Box::new(copied(next)));
         }
         *next.body_mut() = RequestBody::new(self.body.as_ref());
-    }
-
-    fn failure(&self, mut error: TrySendError<Request<RequestBody>>) -> Failure {
-        if let Some(request) = error.take_message() {
-            return Failure::NotSent(Box::new(request));
-        }
-        let error = error.into_error();
-        if source_of::<BodyError>(&error).is_some_and(|body| matches!(body, BodyError::Client(_))) {
-            return Failure::Client;
-        }
-        match source_of::<h2::Error>(&error) {
-            Some(h2) if h2.reason() == Some(h2::Reason::REFUSED_STREAM) => return Failure::RefusedStream,
-            // The peer is going away and says that it has not looked at this stream.
-            Some(h2) if h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR) => {
-                return Failure::RefusedStream;
-            }
-            Some(h2) if h2.is_go_away() && h2.reason() == Some(h2::Reason::PROTOCOL_ERROR) => {
-                return Failure::Protocol(error.to_string());
-            }
-            _ => {}
-        }
-        if error.is_parse() { Failure::Protocol(error.to_string()) } else { Failure::Reset }
     }
 
     fn safe_to_repeat(&self) -> bool {
@@ -279,7 +256,7 @@ impl Tries<'_> {
         let Some(policy) = self.call.retry else { return matches!(tried, Err(Failure::NotSent(_))) };
         let outcome = match tried {
             Ok(()) => {
-                let Some(Got { response, .. }) = &self.got else { return false };
+                let Some(response) = &self.response else { return false };
                 if self.retriable.iter().any(|name| response.headers().contains_key(name)) {
                     return true;
                 }
@@ -304,7 +281,7 @@ impl Tries<'_> {
     }
 
     fn prepare_again(&mut self, tried: Result<(), Failure>, picked: usize) {
-        self.got = None;
+        (self.response, self.carried) = (None, None);
         if self.call.retry.is_none_or(|retry| retry.ignore_previous_hosts) {
             self.met.push(picked);
         }
@@ -326,23 +303,66 @@ impl Tries<'_> {
     }
 }
 
-fn first_request(protocol: Protocol, head: &mut Head) -> Result<Request<RequestBody>, Refusal> {
+/// One request and its response, on one connection.
+async fn carry(
+    carrier: &mut Carrier,
+    next: &mut Option<Request<RequestBody>>,
+    response: &mut Option<Response<Incoming>>,
+) -> Result<(), Failure> {
+    let request = next.take().expect("ready() has seen it");
+    let answered = match carrier {
+        Carrier::Exclusive(idle) => idle.sender.try_send_request(request).await,
+        Carrier::Shared(seat) => seat.shared.sender.clone().try_send_request(request).await,
+    };
+    *response = Some(answered.map_err(failure)?);
+    Ok(())
+}
+
+fn failure(mut error: TrySendError<Request<RequestBody>>) -> Failure {
+    if let Some(request) = error.take_message() {
+        return Failure::NotSent(Box::new(request));
+    }
+    let error = error.into_error();
+    if source_of::<BodyError>(&error).is_some_and(|body| matches!(body, BodyError::Client(_))) {
+        return Failure::Client;
+    }
+    match source_of::<h2::Error>(&error) {
+        Some(h2) if h2.reason() == Some(h2::Reason::REFUSED_STREAM) => return Failure::RefusedStream,
+        // The peer is going away and says that it has not looked at this stream.
+        Some(h2) if h2.is_go_away() && h2.is_remote() && h2.reason() == Some(h2::Reason::NO_ERROR) => {
+            return Failure::RefusedStream;
+        }
+        Some(h2) if h2.is_go_away() && h2.reason() == Some(h2::Reason::PROTOCOL_ERROR) => {
+            return Failure::Protocol(error.to_string());
+        }
+        _ => {}
+    }
+    if error.is_parse() { Failure::Protocol(error.to_string()) } else { Failure::Reset }
+}
+
+fn fill(request: &mut Request<RequestBody>, protocol: Protocol, head: &mut Head) -> Result<(), Refusal> {
     match protocol {
-        Protocol::Http1 => Ok(request(Version::HTTP_11, head.take_http1())),
+        Protocol::Http1 => {
+            *request.version_mut() = Version::HTTP_11;
+            head.move_to_http1(request);
+            Ok(())
+        }
         Protocol::Http2 => {
+            *request.version_mut() = Version::HTTP_2;
             let invalid = |_| Refusal::BadRequest { reason: "the request's host is no valid authority" };
-            Ok(request(Version::HTTP_2, head.take_http2().map_err(invalid)?))
+            head.move_to_http2(request).map_err(invalid)
         }
     }
 }
 
-fn request(version: Version, (method, uri, headers): (Method, Uri, HeaderMap)) -> Request<RequestBody> {
-    let mut request = Request::new(RequestBody::empty());
-    *request.version_mut() = version;
-    *request.method_mut() = method;
-    *request.uri_mut() = uri;
-    *request.headers_mut() = headers;
-    request
+/// All but its body.
+fn copied(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::empty());
+    *copy.version_mut() = request.version();
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
 }
 
 fn source_of<E: std::error::Error + 'static>(error: &hyper::Error) -> Option<&E> {

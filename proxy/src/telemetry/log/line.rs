@@ -3,12 +3,11 @@
 //! It does not know where lines go.
 
 use super::LogFormat;
-use super::pen::{digits, escaped, literal, number, own, quoted, string};
+use super::pen::{digits, escaped, literal, number, own, quoted, string, unquoted};
 use super::stamp::Stamps;
 use crate::filters::FilterRun;
 use crate::record::{Address, Kind, Record};
 use http::{HeaderValue, Version};
-use std::io::Write;
 use std::time::Duration;
 
 /// Formats into a buffer that it keeps.
@@ -68,7 +67,7 @@ impl Line {
         quoted(bytes(&request.request_id), out);
         quoted(Some(request.authority.as_bytes()).filter(|a| !a.is_empty()), out);
         addresses_text(record, out);
-        escaped(route_name(record).unwrap_or("-").as_bytes(), out);
+        unquoted(route_name(record), out);
         if !record.filters.is_empty() {
             out.extend_from_slice(b" filters=\"");
             record.filters.iter().enumerate().for_each(|(index, run)| filter(index, run, out));
@@ -146,14 +145,14 @@ fn addresses_text(record: &Record, out: &mut Vec<u8>) {
     out.push(b'"');
     text(upstream.map(|upstream| &upstream.address), out);
     out.extend_from_slice(b"\" ");
-    escaped(record.target.cluster().unwrap_or("-").as_bytes(), out);
+    unquoted(record.target.cluster(), out);
     out.push(b' ');
     let local = upstream.and_then(|upstream| upstream.local.as_ref());
     for known in [local, Some(&record.peer.local), Some(&record.peer.remote)] {
         text(known, out);
         out.push(b' ');
     }
-    escaped(record.peer.sni.as_deref().unwrap_or("-").as_bytes(), out);
+    unquoted(record.peer.sni.as_deref(), out);
     out.push(b' ');
 }
 
@@ -203,9 +202,5 @@ fn filter(index: usize, run: &FilterRun, out: &mut Vec<u8>) {
     if index > 0 {
         out.push(b',');
     }
-    escaped(run.filter.key.0.as_bytes(), out);
-    if let Some(digest) = run.filter.component {
-        // Writing to a Vec does not fail.
-        let _ = write!(out, "@{digest}");
-    }
+    escaped(run.filter.named().as_bytes(), out);
 }

@@ -50,10 +50,21 @@ pub(super) fn number<const N: usize>(key: &[u8; N], value: u64, out: &mut Vec<u8
 }
 
 /// In the text form: a field that may hold spaces.
+#[inline(always)]
 pub(super) fn quoted(text: Option<&[u8]>, out: &mut Vec<u8>) {
+    let Some(text) = text else { return literal(b"\"-\" ", out) };
     out.push(b'"');
-    escaped(text.unwrap_or(b"-"), out);
+    escaped(text, out);
     literal(b"\" ", out);
+}
+
+/// There, too: one that holds none.
+#[inline(always)]
+pub(super) fn unquoted(text: Option<&str>, out: &mut Vec<u8>) {
+    match text {
+        Some(text) => escaped(text.as_bytes(), out),
+        None => out.push(b'-'),
+    }
 }
 
 /// `format!` would be ten times the instructions, and a line has half a dozen numbers.

@@ -50,12 +50,9 @@ fn bare(stand: &Stand) -> Record {
 }
 
 fn filtered(stand: &Stand) -> Record {
-    let filter = Filter {
-        key: weft_snapshot::FilterKey("default/authz".to_owned()),
-        component: Some(weft_snapshot::Digest([0xab; 32])),
-        on_failure: OnFailure::Refuse,
-        state: State::Unready { reason: String::new() },
-    };
+    let key = weft_snapshot::FilterKey("default/authz".to_owned());
+    let state = State::Unready { reason: String::new() };
+    let filter = Filter::new(key, Some(weft_snapshot::Digest([0xab; 32])), OnFailure::Refuse, state);
     let run = FilterRun { filter: Arc::new(filter), request: Ran::Yes, response: Ran::No };
     let mut record = full(stand);
     record.filters = vec![run.clone(), run];
