@@ -53,12 +53,19 @@ fn build(package: &str, profile: &str) -> PathBuf {
     // Another run of the suites may be at this place too: it is at all times a whole binary.
     let draft = kept.with_extension(std::process::id().to_string());
     if std::fs::hard_link(&built, &draft).is_err() {
-        std::fs::copy(&built, &draft).unwrap();
+        copy_program(&built, &draft);
     }
     std::fs::rename(&draft, &kept).unwrap();
     // What is renamed over another name of itself stays.
     let _ = std::fs::remove_file(&draft);
     kept
+}
+
+/// By a program of its own: what this process has open for writing, a child that another thread starts just then has
+/// too, and a file that is open for writing cannot be run.
+pub(crate) fn copy_program(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg(from).arg(to).status().unwrap();
+    assert!(copied.success(), "cp {} {}: {copied}", from.display(), to.display());
 }
 
 /// The target folder of the build that runs this test: test binaries lie in `TARGET/debug/deps`.

@@ -1,6 +1,7 @@
 //! Pods without Kubernetes: network namespaces on one bridge, redirected by weft-init, each with a sidecar of uid 1337,
 //! joined to a control plane on a folder. Needs root.
 
+use crate::binaries::copy_program;
 use crate::{Client, Process, Version, eventually, weft, weft_init, weft_proxy};
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
@@ -241,7 +242,7 @@ impl Pod {
     pub fn program(&self) -> PathBuf {
         let program = self.folder.join("weft-proxy");
         if !program.exists() {
-            std::fs::copy(weft_proxy(), &program).unwrap();
+            copy_program(weft_proxy(), &program);
         }
         program
     }

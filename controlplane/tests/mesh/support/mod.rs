@@ -150,6 +150,6 @@ pub(crate) async fn eventually(at: std::net::SocketAddr, what: &str, fits: impl 
             return report;
         }
         assert!(Instant::now() < deadline, "never came: {what}; last was {report:#?}");
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

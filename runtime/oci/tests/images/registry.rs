@@ -60,7 +60,7 @@ impl Registry {
         while TcpStream::connect(address).is_err() {
             assert_eq!(registry.process.try_wait().unwrap(), None, "docker-registry ended");
             assert!(Instant::now() < deadline, "docker-registry does not listen");
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(20));
         }
         registry
     }
