@@ -72,6 +72,7 @@ impl ControlPlane {
         let stirred = watch::channel(()).0;
         let files = origin.first().await?;
         origin::warn(&files);
+        let (events, incoming) = mpsc::channel(EVENTS_MAX);
         let surroundings = Surroundings {
             state: state.clone(),
             authority: authority.clone(),
@@ -79,6 +80,7 @@ impl ControlPlane {
             metrics: metrics.clone(),
             cell: cell.clone(),
             stirred: stirred.clone(),
+            events: events.downgrade(),
         };
         // With the world comes the trust domain, and with that our own certificate.
         let world_loop = tokio::task::spawn_blocking(|| Loop::new(surroundings, files)).await??;
@@ -86,7 +88,6 @@ impl ControlPlane {
         let listener = bind(options.listen, "--listen").await?;
         let status_listener = bind(options.status, "--status").await?;
         let (stream, status) = (listener.local_addr()?, status_listener.local_addr()?);
-        let (events, incoming) = mpsc::channel(EVENTS_MAX);
         let services = Services {
             events: events.clone(),
             first: origin.first_contact(&authority, &cell, &state)?,

@@ -111,8 +111,10 @@ pub struct Pod {
 impl Pods {
     pub fn new(yaml: &str) -> Self {
         let node = Namespace::new();
+        // Without an address of its own a bridge takes another one as ports come, and who has the old one in its
+        // neighbour table talks to nobody for seconds.
         node.run(
-            "ip link add br0 type bridge
+            "ip link add br0 address 02:00:00:00:00:01 type bridge
              ip addr add 10.9.0.1/24 dev br0
              ip addr add fd09::1/64 dev br0 nodad
              ip addr add 203.0.113.7/32 dev lo

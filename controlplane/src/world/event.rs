@@ -4,6 +4,7 @@ use super::{Standing, Tallies};
 use crate::artifacts::{Artifact, Facts};
 use crate::ca::Seconds;
 use crate::source::FileSet;
+use crate::state::StateError;
 use crate::status::Report;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -70,6 +71,8 @@ pub(crate) enum Event {
     Standing(oneshot::Sender<Standing>),
     /// What each comes to at the proxies that are connected here.
     Tallies(oneshot::Sender<Tallies>),
+    /// Who has joined was written, or could not be.
+    Kept(Result<(), StateError>),
     /// Time has passed.
     Tick,
     Stop,

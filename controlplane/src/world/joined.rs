@@ -1,7 +1,7 @@
 //! Which workloads have a sidecar, and where it listens: kept on disk, so that neither a lost stream nor a restart of
 //! the control plane ever turns a workload of the mesh back into a plain-text endpoint.
 //!
-//! It does not know streams; it is told what happened.
+//! It does not know streams; it is told what happened. Writing is its caller's, who must not wait for a disk.
 
 use crate::state::{StateError, StateFolder};
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,8 @@ pub(super) struct Joined {
     /// Since when a workload has had no WorkloadEntry.
     missing: BTreeMap<WorkloadName, Instant>,
     saved: Saved,
+    /// What callers are told once it lies on the disk.
+    writing: Option<Peers>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,30 @@ enum Stage {
 enum Saved {
     Yes,
     No,
+    /// Tried again when some time has passed.
+    Failed,
+}
+
+/// The file as it should be.
+pub(super) struct Writing {
+    folder: StateFolder,
+    bytes: Vec<u8>,
+}
+
+impl Writing {
+    /// Blocks for as long as the disk takes.
+    pub(super) fn write(&self) -> Result<(), StateError> {
+        self.folder.write(FILE, &self.bytes)
+    }
+}
+
+impl Record {
+    fn peer(&self) -> Peer {
+        match self.stage {
+            Stage::Serving => Peer { inbound: self.inbound },
+            Stage::Leaving => Peer { inbound: None },
+        }
+    }
 }
 
 impl Joined {
@@ -49,42 +75,37 @@ impl Joined {
         for (name, record) in read {
             records.insert(name.parse().map_err(|error| folder.damaged(FILE, error))?, record);
         }
-        Ok(Self { folder: folder.clone(), records, missing: BTreeMap::new(), saved: Saved::Yes })
+        Ok(Self { folder: folder.clone(), records, missing: BTreeMap::new(), saved: Saved::Yes, writing: None })
     }
 
-    pub(super) fn join(&mut self, workload: &WorkloadName, inbound: Option<SocketAddr>) -> Change {
-        self.put(workload, Record { inbound, stage: Stage::Serving })
+    pub(super) fn join(&mut self, workload: &WorkloadName, inbound: Option<SocketAddr>) {
+        self.put(workload, Record { inbound, stage: Stage::Serving });
     }
 
-    pub(super) fn leave(&mut self, workload: &WorkloadName) -> Change {
-        match self.records.get(workload).copied() {
-            Some(record) => self.put(workload, Record { stage: Stage::Leaving, ..record }),
-            None => Change::None,
+    pub(super) fn leave(&mut self, workload: &WorkloadName) {
+        if let Some(record) = self.records.get(workload).copied() {
+            self.put(workload, Record { stage: Stage::Leaving, ..record });
         }
     }
 
     /// A workload of which nothing else is kept.
-    pub(super) fn drain(&mut self, workload: &WorkloadName) -> Change {
-        self.put(workload, Record { inbound: None, stage: Stage::Leaving })
+    pub(super) fn drain(&mut self, workload: &WorkloadName) {
+        self.put(workload, Record { inbound: None, stage: Stage::Leaving });
     }
 
     /// It does not drain any more.
-    pub(super) fn back(&mut self, workload: &WorkloadName) -> Change {
+    pub(super) fn back(&mut self, workload: &WorkloadName) {
         self.missing.remove(workload);
-        if self.records.remove(workload).is_none() {
-            return Change::None;
+        if self.records.remove(workload).is_some() {
+            self.saved = Saved::No;
         }
-        self.saved = Saved::No;
-        Change::Some
     }
 
-    fn put(&mut self, workload: &WorkloadName, record: Record) -> Change {
+    fn put(&mut self, workload: &WorkloadName, record: Record) {
         self.missing.remove(workload);
-        if self.records.insert(workload.clone(), record) == Some(record) {
-            return Change::None;
+        if self.records.insert(workload.clone(), record) != Some(record) {
+            self.saved = Saved::No;
         }
-        self.saved = Saved::No;
-        Change::Some
     }
 
     /// Forgets workloads whose WorkloadEntry has been away for a while; renaming its file is not removing it.
@@ -112,24 +133,41 @@ impl Joined {
         !self.missing.is_empty()
     }
 
-    /// Before anyone is told of a change.
-    pub(super) fn save(&mut self) -> Result<(), StateError> {
-        if self.saved == Saved::Yes {
-            return Ok(());
+    /// What has to be written before anyone is told of it. `None`: nothing, or a write is under way.
+    pub(super) fn next_write(&mut self) -> Result<Option<Writing>, StateError> {
+        if self.saved != Saved::No || self.writing.is_some() {
+            return Ok(None);
         }
+        // Whatever comes of it, the same is not tried again at once.
+        self.saved = Saved::Failed;
         let named: BTreeMap<String, Record> = self.records.iter().map(|(name, r)| (name.to_string(), *r)).collect();
         let bytes = serde_json::to_vec_pretty(&named).map_err(|error| self.folder.damaged(FILE, error))?;
-        self.folder.write(FILE, &bytes)?;
-        self.saved = Saved::Yes;
-        Ok(())
+        (self.saved, self.writing) = (Saved::Yes, Some(self.peers()));
+        Ok(Some(Writing { folder: self.folder.clone(), bytes }))
+    }
+
+    /// The write has ended; what callers are told now. A disk that fails must not keep them from hearing of it.
+    pub(super) fn written(&mut self, outcome: &Result<(), StateError>) -> Option<Peers> {
+        if outcome.is_err() && self.saved == Saved::Yes {
+            self.saved = Saved::Failed;
+        }
+        self.writing.take()
+    }
+
+    /// Some time has passed.
+    pub(super) fn try_again(&mut self) {
+        if self.saved == Saved::Failed {
+            self.saved = Saved::No;
+        }
     }
 
     pub(super) fn peers(&self) -> Peers {
-        let peer = |record: &Record| match record.stage {
-            Stage::Serving => Peer { inbound: record.inbound },
-            Stage::Leaving => Peer { inbound: None },
-        };
-        self.records.iter().map(|(name, record)| (name.clone(), peer(record))).collect()
+        self.records.iter().map(|(name, record)| (name.clone(), record.peer())).collect()
+    }
+
+    /// What callers are to be told of it.
+    pub(super) fn peer(&self, workload: &WorkloadName) -> Option<Peer> {
+        self.records.get(workload).map(Record::peer)
     }
 
     pub(super) fn inbound(&self, workload: &WorkloadName) -> Option<SocketAddr> {
@@ -149,7 +187,7 @@ impl Joined {
     }
 }
 
-/// Whether callers must be told.
+/// Whether anyone was forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Some,
@@ -176,14 +214,47 @@ mod tests {
         Joined::open(&StateFolder::open(&scratch.path().join("state")).unwrap()).unwrap()
     }
 
+    /// What callers are told of, if there was something to write.
+    fn write(joined: &mut Joined) -> Option<Peers> {
+        let writing = joined.next_write().unwrap()?;
+        joined.written(&writing.write())
+    }
+
+    #[test]
+    fn what_changes_during_a_write_is_told_after_its_own() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut joined = open(&scratch);
+        joined.join(&name(), address());
+        let first = joined.next_write().unwrap().unwrap();
+        joined.leave(&name());
+        assert!(joined.next_write().unwrap().is_none(), "one at a time");
+        assert_eq!(joined.written(&first.write()).unwrap()[&name()], Peer { inbound: address() });
+        assert_eq!(write(&mut joined).unwrap()[&name()], Peer { inbound: None });
+    }
+
+    #[test]
+    fn a_disk_that_fails_is_tried_again_after_a_while() {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut joined = open(&scratch);
+        joined.join(&name(), address());
+        let writing = joined.next_write().unwrap().unwrap();
+        std::fs::remove_dir_all(scratch.path().join("state")).unwrap();
+        assert_eq!(joined.written(&writing.write()).unwrap().len(), 1, "told all the same");
+        assert!(joined.next_write().unwrap().is_none(), "not at once");
+        joined.try_again();
+        assert!(joined.next_write().unwrap().is_some());
+    }
+
     #[test]
     fn who_has_joined_outlives_a_restart() {
         let scratch = tempfile::tempdir().unwrap();
         let mut joined = open(&scratch);
-        assert_eq!(joined.join(&name(), address()), Change::Some);
-        assert_eq!(joined.join(&name(), address()), Change::None, "a reconnect is no news");
-        joined.save().unwrap();
-        assert_eq!(open(&scratch).peers(), Peers::from([(name(), Peer { inbound: address() })]));
+        joined.join(&name(), address());
+        let here = Peers::from([(name(), Peer { inbound: address() })]);
+        assert_eq!(write(&mut joined), Some(here.clone()));
+        joined.join(&name(), address());
+        assert_eq!(write(&mut joined), None, "a reconnect is no news");
+        assert_eq!(open(&scratch).peers(), here);
     }
 
     #[test]
@@ -191,12 +262,12 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let mut joined = open(&scratch);
         joined.join(&name(), address());
-        assert_eq!(joined.leave(&name()), Change::Some);
-        joined.save().unwrap();
+        joined.leave(&name());
+        write(&mut joined).unwrap();
         let mut joined = open(&scratch);
         assert_eq!(joined.peers()[&name()], Peer { inbound: None });
-        assert_eq!(joined.join(&name(), address()), Change::Some);
-        assert_eq!(joined.peers()[&name()], Peer { inbound: address() });
+        joined.join(&name(), address());
+        assert_eq!(write(&mut joined).unwrap()[&name()], Peer { inbound: address() });
     }
 
     #[test]

@@ -29,6 +29,7 @@ use joined::{Change, Joined};
 use proxy::Proxy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime};
 use tellings::{Ground, Question, Tellings};
 use tokio::sync::{mpsc, watch};
@@ -48,6 +49,8 @@ pub(crate) struct Surroundings {
     pub(crate) cell: WorldCell,
     /// Told when what [`Standing`] says may have changed.
     pub(crate) stirred: watch::Sender<()>,
+    /// For what the loop has done beside itself.
+    pub(crate) events: mpsc::WeakSender<Event>,
 }
 
 pub(crate) struct Loop {
@@ -57,6 +60,8 @@ pub(crate) struct Loop {
     /// Read, and not taken in yet: of several only the last counts.
     incoming: Option<FileSet>,
     joined: Joined,
+    /// Writes who has joined.
+    keeping: Option<JoinHandle<()>>,
     peers: Peers,
     facts: Arc<Facts>,
     /// By artifact key.
@@ -100,6 +105,7 @@ impl Loop {
             incoming: None,
             peers: joined.peers(),
             joined,
+            keeping: None,
             facts: facts.clone(),
             filter_facts: BTreeMap::new(),
             filters: report::FilterHistory::default(),
@@ -123,6 +129,7 @@ impl Loop {
             let waiting = std::iter::once(first).chain(std::iter::from_fn(|| events.try_recv().ok()));
             for event in waiting.take(EVENTS_AT_ONCE_MAX) {
                 if self.take(event) == Going::Stop {
+                    events.close();
                     return self.stop();
                 }
             }
@@ -164,6 +171,7 @@ impl Loop {
             Event::Tallies(answer) => {
                 let _ = answer.send(self.tallies());
             }
+            Event::Kept(outcome) => self.kept(&outcome),
             Event::Tick => self.tick(now),
             Event::Stop => return Going::Stop,
         }
@@ -177,9 +185,7 @@ impl Loop {
             self.files_changed(files, now);
         }
         self.adopt(now);
-        if let Err(error) = self.joined.save() {
-            tracing::error!(%error, "who has joined could not be written; a restart now would not know it");
-        }
+        self.keep();
         self.answer(now);
         let streams: Vec<StreamId> = self.proxies.keys().copied().collect();
         for stream in streams {
@@ -269,11 +275,11 @@ impl Loop {
         let world = self.adoption.newest().clone();
         if self.joined.forget(|workload| world.member(workload).is_some(), now) == Change::Some {
             self.issued.retain(|workload, _| world.member(workload).is_some());
-            self.peers_changed();
         }
     }
 
     fn tick(&mut self, now: Instant) {
+        self.joined.try_again();
         if self.joined.misses() {
             self.forget(now);
         }
@@ -284,9 +290,38 @@ impl Loop {
         }
     }
 
-    fn peers_changed(&mut self) {
-        self.peers = self.joined.peers();
-        self.stale_by(Trigger::Endpoint);
+    /// Beside the loop: a disk that takes seconds must not keep proxies waiting for what it does not concern.
+    fn keep(&mut self) {
+        let writing = match self.joined.next_write() {
+            Ok(Some(writing)) => writing,
+            Ok(None) => return,
+            Err(error) => return tracing::error!(%error, "{UNKEPT}"),
+        };
+        let events = self.around.events.clone();
+        let body = move || {
+            let outcome = writing.write();
+            if let Some(events) = events.upgrade() {
+                // A loop that has ended asks no more.
+                let _ = events.blocking_send(Event::Kept(outcome));
+            }
+        };
+        match std::thread::Builder::new().name("weft-joined".to_owned()).spawn(body) {
+            Ok(thread) => self.keeping = Some(thread),
+            Err(source) => {
+                let (path, doing) = (self.around.state.path().to_owned(), "cannot start the thread that writes to it");
+                self.kept(&Err(StateError::Io { path, doing, source }));
+            }
+        }
+    }
+
+    fn kept(&mut self, outcome: &Result<(), StateError>) {
+        if let Err(error) = outcome {
+            tracing::error!(%error, "{UNKEPT}");
+        }
+        if let Some(peers) = self.joined.written(outcome) {
+            self.peers = peers;
+            self.stale_by(Trigger::Endpoint);
+        }
     }
 
     fn stale_by(&mut self, trigger: Trigger) {
@@ -343,11 +378,19 @@ impl Loop {
         for stream in self.proxies.keys().copied().collect::<Vec<_>>() {
             self.close(stream, Status::unavailable("the control plane stops; serve on and connect again"));
         }
-        if let Err(error) = self.joined.save() {
-            tracing::error!(%error, "who has joined could not be written");
+        if let Some(thread) = self.keeping.take() {
+            let _ = thread.join();
+        }
+        // What the last write did not have yet.
+        self.joined.written(&Ok(()));
+        let kept = self.joined.next_write().and_then(|writing| writing.map_or(Ok(()), |writing| writing.write()));
+        if let Err(error) = kept {
+            tracing::error!(%error, "{UNKEPT}");
         }
     }
 }
+
+const UNKEPT: &str = "who has joined could not be written; a restart now would not know it";
 
 /// A busy start must not keep anyone waiting for ever.
 const EVENTS_AT_ONCE_MAX: usize = 4096;

@@ -2,7 +2,6 @@
 //!
 //! It does not know what proxies are told; that is compiled elsewhere.
 
-use super::joined::Change;
 use super::proxy::{Answer, Proxy};
 use super::{Joining, Loop, SUBSCRIPTIONS_MAX, StreamId};
 use crate::artifacts::Artifact;
@@ -18,12 +17,9 @@ impl Loop {
     pub(super) fn hello(&mut self, joining: Joining, now: Instant) {
         let (stream, workload) = (joining.stream, joining.workload.clone());
         // Where a pod is reached, its EndpointSlices say; of a pod only that it drains is kept.
-        let change = match self.is_pod(&workload) {
+        match self.is_pod(&workload) {
             true => self.joined.back(&workload),
             false => self.joined.join(&workload, joining.inbound),
-        };
-        if change == Change::Some {
-            self.peers_changed();
         }
         let older: Vec<StreamId> =
             self.proxies.values().filter(|proxy| proxy.workload == workload).map(|proxy| proxy.stream).collect();
@@ -76,12 +72,9 @@ impl Loop {
     pub(super) fn leaving(&mut self, stream: StreamId) {
         let Some(proxy) = self.proxies.get(&stream) else { return };
         tracing::info!(workload = %proxy.workload, "proxy is leaving; callers send it nothing new");
-        let change = match self.is_pod(&proxy.workload) {
+        match self.is_pod(&proxy.workload) {
             true => self.joined.drain(&proxy.workload),
             false => self.joined.leave(&proxy.workload),
-        };
-        if change == Change::Some {
-            self.peers_changed();
         }
     }
 
@@ -106,6 +99,10 @@ impl Loop {
 
     pub(super) fn send_next(&mut self, stream: StreamId, now: Instant) {
         let Some(proxy) = self.proxies.get_mut(&stream) else { return };
+        // It must not refuse plain text before its callers can know of it.
+        if self.peers.get(&proxy.workload) != self.joined.peer(&proxy.workload).as_ref() {
+            return;
+        }
         let Some(mut update) = proxy.next_update(self.adoption.seen(), now) else { return };
         let payload = snapshot_payload(&proxy.workload, &update.revision);
         update.signature = self.around.authority.issuing().sign(&payload);

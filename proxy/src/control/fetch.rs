@@ -57,8 +57,11 @@ async fn fetch(fetching: &Fetching, digest: &Digest) -> Result<(), FetchError> {
         spool.write(&chunk.data)?;
     }
     let signature = signature.ok_or(ArtifactError::Signature { digest: *digest })?;
-    spool.finish(&signature)?;
-    Ok(())
+    // It waits for the disk, and nothing else of this thread should.
+    match tokio::task::spawn_blocking(move || spool.finish(&signature)).await {
+        Ok(kept) => kept.map(drop).map_err(FetchError::from),
+        Err(ended) => Err(FetchError::Call { digest: *digest, reason: ended.to_string() }),
+    }
 }
 
 /// What surrounds the bytes of a chunk in its message.

@@ -114,7 +114,7 @@ pub enum StartError {
         "workload {workload} cannot have the identity {identity}: their namespaces differ; check --workload and --token"
     )]
     Namespace { workload: WorkloadName, identity: SpiffeId },
-    #[error("the control thread cannot be started: {0}")]
+    #[error("a thread for the control plane cannot be started: {0}")]
     Thread(std::io::Error),
 }
 
@@ -182,7 +182,8 @@ pub fn start(
     let (events, happened) = mpsc::channel(EVENTS_MAX);
     let start = Instant::now();
     let core = Core {
-        publication: Publication::new(state, publish, workload.clone(), artifact_key.clone()),
+        publication: Publication::new(state, publish, workload.clone(), artifact_key.clone())
+            .map_err(StartError::Thread)?,
         setting: Setting { addresses, workload, inbound, artifact_key, pace },
         provider: tls::provider(),
         cell: identity,
@@ -249,10 +250,10 @@ impl Control {
     }
 }
 
-/// Wishes of workers that the control thread has not seen yet.
 /// Of a sidecar to which connections are redirected: what is sent to its app comes to it.
 pub const CAPTURED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
+/// Wishes of workers that the control thread has not seen yet.
 const ASKS_MAX: usize = 1024;
 const EVENTS_MAX: usize = 64;
 const ORDERS_MAX: usize = 8;

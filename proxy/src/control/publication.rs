@@ -1,12 +1,13 @@
 //! What was told becomes what is served: artifacts that were verified, a plan, the state folder, in this order.
 //!
-//! It blocks for as long as filters need to get ready, and knows neither streams nor clocks.
+//! It blocks for as long as filters need to get ready, never for the disk, and knows neither streams nor clocks.
 
 use super::held::{Candidate, Held, artifacts, without_artifacts};
 use super::signature::Signers;
 use crate::plan::{Artifacts, Next, Problem, Publisher};
-use crate::state::{ArtifactFolder, StateFolder};
+use crate::state::{ArtifactFolder, SnapshotWriter, StateFolder};
 use std::collections::{BTreeSet, HashSet};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use weft_snapshot::{Digest, Key, WorkloadName};
@@ -26,6 +27,7 @@ impl Publish for Publisher {
 
 pub(super) struct Publication {
     state: Arc<StateFolder>,
+    writer: SnapshotWriter,
     publish: Box<dyn Publish>,
     workload: WorkloadName,
     artifact_key: String,
@@ -61,9 +63,10 @@ impl Publication {
         publish: Box<dyn Publish>,
         workload: WorkloadName,
         artifact_key: String,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let (held, verified) = (Held::default(), HashSet::new());
-        Self { state, publish, workload, artifact_key, held, served: Served::Nothing, verified }
+        let writer = SnapshotWriter::start(Arc::clone(&state))?;
+        Ok(Self { state, writer, publish, workload, artifact_key, held, served: Served::Nothing, verified })
     }
 
     /// Serves what lies in the state folder, as far as that can be trusted.
@@ -186,23 +189,18 @@ impl Publication {
         }
         let keep = news || held.signature != self.held.signature;
         let before = std::mem::replace(&mut self.held, held);
+        // Else the disk may have an older snapshot yet, which needs its artifacts after a restart.
+        let disk_has_before = self.writer.is_idle();
         if keep {
-            self.save();
+            self.writer.write(self.held.file(&self.workload));
         }
-        if !update.only_endpoints() {
+        if !update.only_endpoints() && disk_has_before {
             self.prune(&before);
         }
         Ok(())
     }
 
-    /// The plan is served already: a full disk must not turn what is true into a nack.
-    fn save(&self) {
-        if let Err(error) = self.state.save_snapshot(&self.held.file(&self.workload)) {
-            tracing::error!("{error}; a restart while the control plane is away would serve an older snapshot");
-        }
-    }
-
-    /// What the last snapshot needed stays, since a step back is likely.
+    /// What the last snapshot needed stays, since a step back is likely, and the disk may have that one.
     fn prune(&mut self, before: &Held) {
         let mut kept = artifacts(&self.held.snapshot);
         kept.extend(artifacts(&before.snapshot));

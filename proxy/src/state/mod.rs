@@ -6,10 +6,12 @@ mod artifacts;
 mod folder;
 mod identity;
 mod pem;
+mod writer;
 
 pub use artifacts::{ArtifactError, ArtifactFolder, Spool};
 pub use folder::{StateError, StateFolder};
 pub use identity::{StoredIdentity, StoredTrust};
+pub use writer::SnapshotWriter;
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use sha2::{Digest as _, Sha256};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 use weft_snapshot::{Answer, Digest, Snapshot};
 use weft_wire::{Ledger, SnapshotFile};
 
@@ -57,20 +58,44 @@ fn what_is_saved_is_read_again() {
     folder.save_inbound_address("127.0.0.1:4000".parse().unwrap()).unwrap();
     assert_eq!(folder.inbound_address().unwrap(), Some("127.0.0.1:4000".parse().unwrap()));
 
-    let mut snapshot = Snapshot::default();
-    snapshot.add_answer(Answer { asked: "a".parse().unwrap(), service: None });
-    let file = SnapshotFile {
-        workload: "a/b".parse().unwrap(),
-        signature: vec![1; 64],
-        ledger: Ledger::of(&snapshot),
-        seen: Default::default(),
-    };
+    let file = snapshot_file("a");
     folder.save_snapshot(&file).unwrap();
     assert_eq!(folder.snapshot().unwrap(), Some(file));
     for name in ["identity.pem", "trust.pem", "snapshot", "inbound"] {
         assert_eq!(mode(&root.path().join(name)), 0o600, "{name}");
     }
     assert!(!root.path().join("snapshot.new").exists());
+}
+
+fn snapshot_file(asked: &str) -> SnapshotFile {
+    let mut snapshot = Snapshot::default();
+    snapshot.add_answer(Answer { asked: asked.parse().unwrap(), service: None });
+    let (workload, signature) = ("a/b".parse().unwrap(), vec![1; 64]);
+    SnapshotFile { workload, signature, ledger: Ledger::of(&snapshot), seen: Default::default() }
+}
+
+/// A pipe in the place of the file that is written first: a disk that takes as long as the test wants.
+#[test]
+fn a_slow_disk_gets_the_newest_snapshot_and_delays_nobody() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = Arc::new(StateFolder::open(root.path()).unwrap());
+    let pipe = root.path().join("snapshot.new");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let mut writer = SnapshotWriter::start(Arc::clone(&folder)).unwrap();
+    assert!(writer.is_idle());
+    let more_than_a_pipe_takes = SnapshotFile { signature: vec![1; 1 << 20], ..snapshot_file("a") };
+    writer.write(more_than_a_pipe_takes);
+    // Opens once the writer has.
+    let reader = std::fs::File::open(&pipe).unwrap();
+    for asked in ["b", "c"] {
+        writer.write(snapshot_file(asked));
+    }
+    assert!(!writer.is_idle(), "the first is under way");
+    std::fs::remove_file(&pipe).unwrap();
+    // The first fails; the newest has a file.
+    drop((reader, writer));
+    assert_eq!(folder.snapshot().unwrap(), Some(snapshot_file("c")));
 }
 
 #[test]
