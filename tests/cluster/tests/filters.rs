@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use std::sync::OnceLock;
 use std::time::Duration;
 use weft_cluster_tests::{
-    Answer, Caller, ControlPlane, Guarded, Namespace, Pushed, image, image_tag, install, kubectl_with, manifests,
-    own_node, reinstall, within,
+    Answer, Caller, ControlPlane, Guarded, Namespace, Pushed, image_prefix, install, kubectl_with, manifests,
+    older_tag, own_node, reinstall, within,
 };
 use weft_tests::{filter_component, variant};
 
@@ -253,10 +253,10 @@ fn sidecars_of_an_older_release_get_what_is_new_and_keep_what_nobody_compiles() 
     }
     let registry = Guarded::start();
     let shop = shop("filters-older", &registry);
-    ControlPlane::run_image(&format!("{}-carrying", image_tag()));
+    ControlPlane::run_image(&format!("{}-carrying", older_tag()));
     let first = registry.push(&version(2), "1");
     shop.apply(&filter(&first.image, "right").to_string());
-    let older_image = format!("sidecar.istio.io/proxyImage: '{}-earlier'", image("weft-proxy"));
+    let older_image = format!("sidecar.istio.io/proxyImage: '{}/weft-proxy:{}'", image_prefix(), older_tag());
     let older = shop.caller_with("older", &format!("{{weft.dev/filter-header: 'true', {older_image}}}"));
     let newer = shop.caller_with("newer", NAMES_FILTERS);
     let both = |app: &str, pushed: &Pushed| {
