@@ -86,7 +86,7 @@ pub struct Filters {
 }
 
 /// `tests/cluster/node/settings` says so.
-const NODE_IP: &str = "172.31.0.2";
+pub(crate) const NODE_IP: &str = "172.31.0.2";
 
 impl Filters {
     pub fn start() -> Self {

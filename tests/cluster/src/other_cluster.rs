@@ -1,6 +1,7 @@
 //! A second cluster: an API server beside the node's own, with objects of its own and another key for its accounts' tokens.
 //! It runs no pods. Only on a node of `tests/cluster/run`.
 
+use crate::mesh::NODE_IP;
 use crate::{kubectl, kubectl_with, own_node, try_kubectl, within};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -22,7 +23,8 @@ impl OtherCluster {
         let mut command = Command::new("kube-apiserver");
         command
             .args(["--etcd-servers", "http://127.0.0.1:2379", "--etcd-prefix", "/other", "--secure-port", PORT])
-            .args(["--service-cluster-ip-range", "10.97.0.0/16", "--authorization-mode", "RBAC"])
+            .args(["--advertise-address", NODE_IP, "--service-cluster-ip-range", "10.97.0.0/16"])
+            .args(["--authorization-mode", "RBAC"])
             .args(["--service-account-issuer", "https://kubernetes.default.svc.cluster.local"])
             .arg("--service-account-key-file")
             .arg(&public)

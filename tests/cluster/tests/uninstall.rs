@@ -139,17 +139,6 @@ spec: {hosts: [server], rout: []}
     mesh.kubectl(["wait", "virtualservice/server", "--for=condition=Accepted=False", "--timeout=30s"]);
 }
 
-#[test]
-fn the_root_survives_restarts() {
-    install();
-    let shop = Namespace::new("away-restart", &[]);
-    within(Duration::from_secs(10), "the namespace has the root", || shop.try_kubectl(["get", "configmap/weft-root"]));
-    let before = root(&shop);
-    kubectl(["-n", "weft-system", "rollout", "restart", "deployment/weft-controlplane"]);
-    kubectl(["-n", "weft-system", "rollout", "status", "deployment/weft-controlplane", "--timeout=120s"]);
-    assert_eq!(root(&shop), before);
-}
-
 /// Folder of the node that a PersistentVolume shows.
 struct Volume {
     folder: PathBuf,
