@@ -6,6 +6,9 @@ use weft_tests::weft;
 
 #[test]
 fn the_demo_tells_its_story_and_nothing_fails() {
+    // Two demos that start at once would choose the same ports: another run of this test on the machine has its turn.
+    let turn = std::fs::File::create(std::env::temp_dir().join("weft-demo-test.lock"));
+    let _turn = turn.inspect(|turn| turn.lock().unwrap());
     let output = Command::new(weft()).args(["demo", "--for", "12s", "-o", "json"]).output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}\n{}", String::from_utf8_lossy(&output.stdout));

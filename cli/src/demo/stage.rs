@@ -19,10 +19,24 @@ pub(super) struct Stage {
     pub(super) ports: Ports,
     /// Removes the folder at the end, unless it was asked to be kept.
     _temporary: Option<tempfile::TempDir>,
-    images: Images,
-    /// Where images go: `oci-layout:FOLDER/` or `oci://HOST/weft-demo/`.
-    target: String,
+    shelf: Shelf,
     next_canary: Built,
+}
+
+/// Where images go.
+struct Shelf {
+    images: Images,
+    /// `oci-layout:FOLDER/` or `oci://HOST/weft-demo/`.
+    target: String,
+}
+
+impl Shelf {
+    async fn push(&self, name: &str, built: &Built) -> Result<Pushed> {
+        let image: Reference = format!("{}{name}:1", self.target).parse()?;
+        let pushed = push(&self.images, &image, artifact(name, built.component.clone())?).await?;
+        progress(format_args!("pushed {image}: {} bytes, component {}", built.component.len(), pushed.component));
+        Ok(pushed)
+    }
 }
 
 impl Stage {
@@ -42,26 +56,20 @@ impl Stage {
         progress("building the filters canary, headers and authz …");
         let next_canary = build(&source, "canary", CANARY_AFTER)?;
         let first = build(&source, "canary", CANARY_BEFORE)?;
+        let shelf = Shelf { images, target };
+        shelf.push("canary", &first).await?;
+        for name in ["headers", "authz"] {
+            shelf.push(name, &build(&source, name, CANARY_BEFORE)?).await?;
+        }
+        // Last: a port that is free now may be another program's by the time that filters are built.
         let ports = Ports::settle(cast::app_ports())?;
         write_mesh(&source.join("examples/bookinfo/mesh"), &folder.join("mesh"), host, &ports)?;
-        let stage = Self { folder, ports, _temporary: temporary, images, target, next_canary };
-        stage.push("canary", &first).await?;
-        for name in ["headers", "authz"] {
-            stage.push(name, &build(&source, name, CANARY_BEFORE)?).await?;
-        }
-        Ok(stage)
+        Ok(Self { folder, ports, _temporary: temporary, shelf, next_canary })
     }
 
     /// Pushes the second canary under the tag of the first.
     pub(super) async fn push_next_canary(&self) -> Result<Pushed> {
-        self.push("canary", &self.next_canary).await
-    }
-
-    async fn push(&self, name: &str, built: &Built) -> Result<Pushed> {
-        let image: Reference = format!("{}{name}:1", self.target).parse()?;
-        let pushed = push(&self.images, &image, artifact(name, built.component.clone())?).await?;
-        progress(format_args!("pushed {image}: {} bytes, component {}", built.component.len(), pushed.component));
-        Ok(pushed)
+        self.shelf.push("canary", &self.next_canary).await
     }
 
     pub(super) fn path(&self, folder: &str, file: &str) -> PathBuf {
