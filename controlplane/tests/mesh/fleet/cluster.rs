@@ -126,7 +126,9 @@ impl Cluster {
         api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
     }
 
-    async fn create(&self, group: &str, version: &str, kind: &str, object: Value) {
+    async fn create(&self, group: &str, version: &str, kind: &str, mut object: Value) {
+        object["apiVersion"] = json!(if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") });
+        object["kind"] = json!(kind);
         let plural = format!("{}s", kind.to_lowercase());
         let api = self.api(group, version, kind, &plural);
         let object = serde_json::from_value(object).unwrap();
