@@ -115,7 +115,7 @@ impl Core {
         }
         match self.link {
             Link::Down { retry_at } if self.credentials.id().is_some() => at.min(retry_at),
-            _ if self.link.waits() => at.min(now + ROOM_AGAIN),
+            _ if self.link.waits() || self.publication.owes() => at.min(now + ROOM_AGAIN),
             _ => at,
         }
     }
@@ -132,6 +132,9 @@ impl Core {
             self.sweep_at = now + self.setting.pace.sweep_every;
             let unused = self.subscriptions.expire(now);
             self.subscribe(&[], &unused);
+        }
+        if !self.link.is_applying() {
+            self.publication.tidy();
         }
         let flushed = self.link.flush();
         self.close_unless(flushed);
@@ -396,5 +399,5 @@ fn chance() -> f64 {
 
 const ASKS_AT_ONCE: usize = 256;
 const SLEEP_MAX: Duration = Duration::from_secs(60);
-/// When to look again whether the control plane has room.
+/// When to look again whether the control plane has room, or the disk has what was written.
 const ROOM_AGAIN: Duration = Duration::from_millis(50);

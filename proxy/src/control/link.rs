@@ -99,6 +99,11 @@ impl Link {
         }
     }
 
+    /// An update waits for its artifacts.
+    pub(super) fn is_applying(&self) -> bool {
+        matches!(self, Self::Up(up) if up.applying.is_some())
+    }
+
     /// There are wishes that an open stream had no room for.
     pub(super) fn waits(&self) -> bool {
         matches!(self, Self::Up(up) if up.waits())

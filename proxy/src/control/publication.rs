@@ -35,6 +35,8 @@ pub(super) struct Publication {
     served: Served,
     /// Artifacts whose digest and signature this process has checked.
     verified: HashSet<Digest>,
+    /// What the snapshot before this one needed, while others may still be on the disk.
+    owed: Option<BTreeSet<Digest>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +68,7 @@ impl Publication {
     ) -> io::Result<Self> {
         let (held, verified) = (Held::default(), HashSet::new());
         let writer = SnapshotWriter::start(Arc::clone(&state))?;
-        Ok(Self { state, writer, publish, workload, artifact_key, held, served: Served::Nothing, verified })
+        Ok(Self { state, writer, publish, workload, artifact_key, held, served: Served::Nothing, verified, owed: None })
     }
 
     /// Serves what lies in the state folder, as far as that can be trusted.
@@ -189,21 +191,29 @@ impl Publication {
         }
         let keep = news || held.signature != self.held.signature;
         let before = std::mem::replace(&mut self.held, held);
-        // Else the disk may have an older snapshot yet, which needs its artifacts after a restart.
-        let disk_has_before = self.writer.is_idle();
+        if !update.only_endpoints() {
+            self.owed = Some(artifacts(&before.snapshot));
+            self.tidy();
+        }
         if keep {
             self.writer.write(self.held.file(&self.workload));
-        }
-        if !update.only_endpoints() && disk_has_before {
-            self.prune(&before);
         }
         Ok(())
     }
 
-    /// What the last snapshot needed stays, since a step back is likely, and the disk may have that one.
-    fn prune(&mut self, before: &Held) {
-        let mut kept = artifacts(&self.held.snapshot);
-        kept.extend(artifacts(&before.snapshot));
+    /// Artifacts are there that nothing needs.
+    pub(super) fn owes(&self) -> bool {
+        self.owed.is_some()
+    }
+
+    /// Removes them, unless the disk may have an older snapshot yet, which would need its own after a restart. What the
+    /// one before needs stays, since a step back is likely. Not for while others are being fetched.
+    pub(super) fn tidy(&mut self) {
+        if !self.writer.is_idle() {
+            return;
+        }
+        let Some(mut kept) = self.owed.take() else { return };
+        kept.extend(artifacts(&self.held.snapshot));
         self.verified.retain(|digest| kept.contains(digest));
         self.state.artifacts().prune(|digest| kept.contains(digest));
     }

@@ -162,6 +162,7 @@ async fn take_idle(endpoint: &Endpoint) -> Option<Idle> {
             return Some(idle);
         }
         // Its response has just ended, and its task has not been polled since; or it is closed.
+        idle.wakes.pass_on();
         if !idle.is_closed() && idle.sender.ready().await.is_ok() {
             return Some(idle);
         }

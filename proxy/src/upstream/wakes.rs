@@ -42,7 +42,8 @@ impl Wakes {
         Held(self)
     }
 
-    fn pass_on(&self) {
+    /// Wakes the task, whatever was forgotten.
+    pub(super) fn pass_on(&self) {
         if let Some(task) = self.task.get() {
             task.wake_by_ref();
         }

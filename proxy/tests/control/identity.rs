@@ -33,7 +33,7 @@ fn a_proxy_joins_and_serves() {
     assert_eq!((facts.revision.as_str(), facts.updates_applied), (weft_wire::revision(&told).as_str(), 1));
     assert!(facts.svid_expires.is_some() && facts.nack.is_none() && facts.identity_problem.is_none());
     for name in ["identity.pem", "trust.pem", "snapshot", "inbound"] {
-        assert!(state.path().join(name).is_file(), "{name}");
+        wait(name, || state.path().join(name).is_file());
     }
 }
 

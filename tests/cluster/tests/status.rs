@@ -37,6 +37,18 @@ fn accepted(namespace: &Namespace, status: &str, reason: &str) -> Value {
     namespace.condition("virtualservice/reviews", "Accepted", status, reason)
 }
 
+/// Namespaces of tests before this one go while it runs, and each that goes is another revision.
+fn others_are_gone() {
+    within(Duration::from_secs(60), "what other tests left is gone", || {
+        let namespaces = get(["namespaces"]);
+        let ending = |item: &&Value| item["status"]["phase"] == "Terminating";
+        match namespaces["items"].as_array().unwrap().iter().find(ending) {
+            Some(one) => Err(one["metadata"]["name"].to_string()),
+            None => Ok(()),
+        }
+    });
+}
+
 #[test]
 fn an_object_says_whether_it_counts_and_why_not() {
     weft_system();
@@ -44,6 +56,7 @@ fn an_object_says_whether_it_counts_and_why_not() {
     let replica = Replica::start("a", None);
     namespace.apply(&good("/a"));
     namespace.kubectl(["wait", "--for=condition=Accepted", "virtualservice/reviews", "--timeout=20s"]);
+    others_are_gone();
     let before = replica.revision().unwrap();
     namespace.apply(&broken());
     let object = accepted(&namespace, "False", "UnknownField");
