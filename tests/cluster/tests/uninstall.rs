@@ -191,6 +191,8 @@ fn replicas_keep_their_state_on_a_volume_of_their_own() {
         println!("passed over: volumes of this cluster are its owner's");
         return;
     }
+    // Where Helm has applied it too, as in suite `install`, only Helm can turn a volume into one of another kind.
+    kubectl(["-n", "weft-system", "delete", "deployment", "weft-controlplane", "--ignore-not-found"]);
     install();
     let volume = Volume::new();
     let values = volume.folder.join("values.yaml");
