@@ -221,6 +221,17 @@ fn replicas_keep_their_state_on_a_volume_of_their_own() {
     assert!(later.len() <= 4 && later.starts_with(&after), "{later:?}");
 }
 
+#[test]
+fn the_root_survives_restarts() {
+    install();
+    let shop = Namespace::new("away-restart", &[]);
+    within(Duration::from_secs(10), "the namespace has the root", || shop.try_kubectl(["get", "configmap/weft-root"]));
+    let before = root(&shop);
+    kubectl(["-n", "weft-system", "rollout", "restart", "deployment/weft-controlplane"]);
+    kubectl(["-n", "weft-system", "rollout", "status", "deployment/weft-controlplane", "--timeout=120s"]);
+    assert_eq!(root(&shop), before);
+}
+
 /// The images of this build once more, under the tag of another release.
 const OTHER_TAG: &str = "another-release";
 
