@@ -252,6 +252,23 @@ impl World {
         located.iter().map(|one| (one.address, one.pod.as_ref().map(name))).collect()
     }
 
+    /// Of a cluster's object, by its path: the version that counts, and its digest.
+    pub fn counting(&self, path: &str) -> Option<(ObjectVersion, Digest)> {
+        let file = self.files.get(path)?;
+        let id = file.good.first().map(|any| &any.meta().id).or_else(|| file.broken.first().map(|(id, _)| id));
+        // Of a text of which it cannot be said what it is, the object that it was.
+        let (any, version) = match id {
+            Some(id) => self.objects.get(id)?,
+            None => self.objects.values().find(|(any, _)| *any.meta().age.file == *path)?,
+        };
+        Some((*version, any.hash()))
+    }
+
+    /// Whom it concerns that another sidecar than before, or none, has joined for these workloads.
+    pub fn touched_by<'a>(&self, workloads: impl Iterator<Item = &'a WorkloadName>) -> Touched {
+        touched::touched_by(workloads, &self.index)
+    }
+
     pub fn objects(&self) -> impl Iterator<Item = ObjectState> {
         self.objects.values().map(|(any, version)| {
             let meta = any.meta();

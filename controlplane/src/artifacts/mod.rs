@@ -110,14 +110,17 @@ impl Artifacts {
         Ok(Self { wanted, facts, shop })
     }
 
-    /// Answers a running number: facts that reflect it have taken `wanted` in, and hold what was last good of it.
+    /// Answers a running number: facts that reflect it have taken `wanted` in, and hold what was last good of it. What
+    /// is wanted already keeps its number, and is no work.
     pub fn want(&self, wanted: Wanted) -> u64 {
-        let mut number = 0;
-        self.wanted.send_modify(|current| {
-            number = current.0 + 1;
-            *current = (number, wanted);
+        self.wanted.send_if_modified(|(number, current)| {
+            let news = *number == 0 || *current != wanted;
+            if news {
+                (*number, *current) = (*number + 1, wanted);
+            }
+            news
         });
-        number
+        self.wanted.borrow().0
     }
 
     /// For another replica.

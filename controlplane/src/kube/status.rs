@@ -18,7 +18,7 @@ use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams}
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::runtime::reflector::ObjectRef;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -66,6 +66,8 @@ struct Writer {
     last_good: LastGood,
     /// The status of each object, by path, as it lies there; `None` until it was looked at.
     written: Option<BTreeMap<Arc<str>, Value>>,
+    /// What `written` says, where it was judged here.
+    judged: HashMap<Arc<str>, ObjectStanding>,
     uninjected: Uninjected,
     failed: bool,
 }
@@ -79,6 +81,7 @@ impl Writer {
             recorder: Recorder::new(cluster.client.clone(), reporter),
             last_good: LastGood::new(cluster),
             written: None,
+            judged: HashMap::new(),
             uninjected: Uninjected::default(),
             failed: false,
         }
@@ -87,6 +90,7 @@ impl Writer {
     /// Another replica writes now.
     fn forget(&mut self) {
         self.written = None;
+        self.judged.clear();
         self.last_good.forget();
         self.failed = false;
     }
@@ -106,8 +110,11 @@ impl Writer {
         };
         let there: HashSet<&Arc<str>> = standing.objects.iter().map(|object| &object.text.path).collect();
         written.retain(|path, _| there.contains(path));
+        self.judged.retain(|path, _| there.contains(path));
         for object in &standing.objects {
-            self.object(object, &mut written).await;
+            if self.judged.get(&object.text.path) != Some(object) && self.object(object, &mut written).await {
+                self.judged.insert(object.text.path.clone(), object.clone());
+            }
         }
         self.written = Some(written);
     }
@@ -145,14 +152,15 @@ impl Writer {
         tracing::warn!(%error, "{what}; it is tried again");
     }
 
-    async fn object(&mut self, object: &ObjectStanding, written: &mut BTreeMap<Arc<str>, Value>) {
+    /// True where its status says how it stands now.
+    async fn object(&mut self, object: &ObjectStanding, written: &mut BTreeMap<Arc<str>, Value>) -> bool {
         let before = written.get(&object.text.path);
         let now = Timestamp::now().round(k8s_openapi::jiff::Unit::Second).unwrap_or_default().to_string();
         let status = verdict(object, before, &now);
         if before == Some(&status) {
-            return;
+            return true;
         }
-        let Some(target) = Target::of(object) else { return };
+        let Some(target) = Target::of(object) else { return true };
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.cluster.client.clone(), &target.namespace, &target.resource);
         let patch = Patch::Merge(json!({ "status": status }));
@@ -160,10 +168,14 @@ impl Writer {
             Ok(_) => {}
             // It is gone, or its kind has no status here.
             Err(kube::Error::Api(answer)) if answer.code == 404 => {}
-            Err(error) => return self.fails(&error, "a status cannot be written"),
+            Err(error) => {
+                self.fails(&error, "a status cannot be written");
+                return false;
+            }
         }
         self.announce(object, &target, before, &status).await;
         written.insert(object.text.path.clone(), status);
+        true
     }
 
     /// An Event where an object turns bad, or bad in another way.

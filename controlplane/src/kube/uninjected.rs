@@ -9,10 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use weft_config::SourceFile;
 
-/// Pods without a sidecar, and of which of them it was said.
+/// All pods, and of which of them it was said that they have no sidecar.
 #[derive(Default)]
 pub(super) struct Uninjected {
-    pods: BTreeMap<Arc<str>, (SourceFile, Value)>,
+    /// As each was read, and what it says where it has no sidecar.
+    pods: BTreeMap<Arc<str>, (SourceFile, Option<Value>)>,
     /// By uid.
     told: BTreeSet<String>,
 }
@@ -37,19 +38,18 @@ impl Uninjected {
         let mut before = std::mem::take(&mut self.pods);
         for file in pods {
             let known = before.remove(&file.path).filter(|(read, _)| read == file);
-            if let Some(kept) = known.or_else(|| Some((file.clone(), bare(file)?))) {
-                self.pods.insert(file.path.clone(), kept);
-            }
+            let kept = known.unwrap_or_else(|| (file.clone(), bare(file)));
+            self.pods.insert(file.path.clone(), kept);
         }
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let missed = |(_, pod): &(SourceFile, Value)| {
+        let missed = |pod: &Value| {
             let metadata = &pod["metadata"];
             let (namespace, name, uid) =
                 (text(&metadata["namespace"]), text(&metadata["name"]), text(&metadata["uid"]));
             let note = reason(pod, &labels(&namespace)?, neighbour)?;
             Some(Missed { namespace, name, uid, note })
         };
-        let missed: Vec<Missed> = self.pods.values().filter_map(missed).collect();
+        let missed: Vec<Missed> = self.pods.values().filter_map(|(_, pod)| pod.as_ref()).filter_map(missed).collect();
         let there: BTreeSet<String> = missed.iter().map(|missed| missed.uid.clone()).collect();
         self.told.retain(|uid| there.contains(uid));
         missed.into_iter().filter(|missed| self.told.insert(missed.uid.clone())).collect()

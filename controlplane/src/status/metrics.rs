@@ -28,6 +28,8 @@ pub(crate) struct Metrics {
     refused: AtomicU64,
     root_expires: AtomicU64,
     compilations: Arc<AtomicU64>,
+    views: AtomicU64,
+    snapshots: AtomicU64,
 }
 
 /// Why proxies were looked at again.
@@ -77,6 +79,8 @@ impl Metrics {
             refused: AtomicU64::new(0),
             root_expires: AtomicU64::new(0),
             compilations: Arc::default(),
+            views: AtomicU64::new(0),
+            snapshots: AtomicU64::new(0),
         }
     }
 
@@ -115,6 +119,17 @@ impl Metrics {
         self.unsupported.store(world.problems().iter().filter(of_kinds).count() as u64, Relaxed);
         let services = world.objects().filter(|object| matches!(object.kind, "Service" | "ServiceEntry")).count();
         self.services.store(services as u64, Relaxed);
+    }
+
+    /// So many proxies were looked at again, and so many snapshots compiled for what they see now.
+    pub(crate) fn answered(&self, views: usize, snapshots: usize) {
+        self.views.fetch_add(views as u64, Relaxed);
+        self.snapshots.fetch_add(snapshots as u64, Relaxed);
+    }
+
+    /// What [`Metrics::answered`] was told, in all.
+    pub(crate) fn work(&self) -> (u64, u64) {
+        (self.views.load(Relaxed), self.snapshots.load(Relaxed))
     }
 
     pub(crate) fn certificate_asked(&self) {
@@ -169,6 +184,9 @@ impl Metrics {
             let labels = format!("type=\"{}\"", trigger.name());
             text.line("pilot_push_triggers", &labels, read(&self.triggers[trigger as usize]));
         }
+        let (views, snapshots) = self.work();
+        text.one("weft_views_total", "counter", "Times that a proxy was looked at again.", "", views);
+        text.one("weft_snapshots_total", "counter", "Snapshots compiled: for views that no proxy had.", "", snapshots);
         text.one("pilot_services", "gauge", "Services and ServiceEntries.", "", read(&self.services));
         text.one("galley_validation_passed", "counter", "Configurations read without an error.", "", read(&self.valid));
         text.one("galley_validation_failed", "counter", "Configurations read with errors.", "", read(&self.invalid));

@@ -7,6 +7,7 @@
 //! It does not know sockets, files or YAML.
 
 mod adopt;
+mod audience;
 mod event;
 mod joined;
 mod proxy;
@@ -25,6 +26,7 @@ use crate::state::{StateError, StateFolder};
 use crate::status::{Metrics, Trigger};
 use adopt::{Adoption, Step};
 use arc_swap::ArcSwap;
+use audience::Audience;
 use joined::{Change, Joined};
 use proxy::Proxy;
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,6 +71,9 @@ pub(crate) struct Loop {
     filters: report::FilterHistory,
     trust: Arc<Trust>,
     proxies: BTreeMap<StreamId, Proxy>,
+    audience: Audience,
+    /// To whom something may have to be sent.
+    due: BTreeSet<StreamId>,
     stale: Stale,
     tellings: Tellings,
     issued: BTreeMap<WorkloadName, Seconds>,
@@ -111,6 +116,8 @@ impl Loop {
             filters: report::FilterHistory::default(),
             trust: Arc::new(around.authority.issuing().trust().clone()),
             proxies: BTreeMap::new(),
+            audience: Audience::default(),
+            due: BTreeSet::new(),
             stale: Stale::All,
             tellings: Tellings::default(),
             issued: BTreeMap::new(),
@@ -187,11 +194,7 @@ impl Loop {
         self.adopt(now);
         self.keep();
         self.answer(now);
-        let streams: Vec<StreamId> = self.proxies.keys().copied().collect();
-        for stream in streams {
-            self.send_next(stream, now);
-        }
-        self.tellings.trim();
+        self.send_due(now);
         self.around.metrics.proxies(self.proxies.len());
         if std::mem::replace(&mut self.stirred, Stirred::No) == Stirred::Yes {
             self.around.stirred.send_replace(());
@@ -229,10 +232,7 @@ impl Loop {
         let before = self.adoption.current().map(|world| world.revision().to_owned());
         let facts = Arc::clone(self.adoption.facts());
         let step = self.adoption.step(&self.facts, now);
-        if !Arc::ptr_eq(self.adoption.facts(), &facts) {
-            self.filter_facts.clear();
-            self.stale_by(Trigger::Filter);
-        }
+        self.stale_by_facts(&facts);
         let (step, touched) = match step {
             Step::World => (step, self.adoption.take_touched()),
             Step::Nothing => (self.adoption.discover(&self.files), Touched::Everyone),
@@ -245,16 +245,27 @@ impl Loop {
         } // else another text, the same meaning
     }
 
-    /// Those whom a step from one world to the next may concern.
+    /// Those whom a step from one world to the next may concern. Who has no target yet is stale as it is.
     fn stale_where(&mut self, touched: &Touched) {
         let Touched::Some { hosts, workloads } = touched else { return self.stale_by(Trigger::Configuration) };
         self.around.metrics.triggered(Trigger::Endpoint);
-        let concerned = |proxy: &&Proxy| {
-            let calls = |target: &Arc<tellings::Telling>| !target.hosts.is_disjoint(hosts);
-            proxy.target.as_ref().is_none_or(calls) || workloads.contains(&proxy.workload)
-        };
-        let streams: Vec<StreamId> = self.proxies.values().filter(concerned).map(|proxy| proxy.stream).collect();
-        streams.into_iter().for_each(|stream| self.mark(stream));
+        self.audience.concerned(hosts, workloads).into_iter().for_each(|stream| self.mark(stream));
+    }
+
+    /// Those that run or should run a filter of which something else is known than before.
+    fn stale_by_facts(&mut self, before: &Arc<Facts>) {
+        let now = self.adoption.facts().clone();
+        if Arc::ptr_eq(&now, before) {
+            return;
+        }
+        let keys: BTreeSet<_> = before.policies.keys().chain(now.policies.keys()).collect();
+        let changed: Vec<_> =
+            keys.into_iter().filter(|key| before.policies.get(key) != now.policies.get(key)).collect();
+        if !changed.is_empty() {
+            self.filter_facts.clear();
+            self.around.metrics.triggered(Trigger::Filter);
+            self.audience.of_filters(changed).into_iter().for_each(|stream| self.mark(stream));
+        }
     }
 
     fn facts_changed(&mut self, facts: Arc<Facts>) {
@@ -318,9 +329,14 @@ impl Loop {
         if let Err(error) = outcome {
             tracing::error!(%error, "{UNKEPT}");
         }
-        if let Some(peers) = self.joined.written(outcome) {
-            self.peers = peers;
-            self.stale_by(Trigger::Endpoint);
+        let Some(peers) = self.joined.written(outcome) else { return };
+        let names: BTreeSet<_> = self.peers.keys().chain(peers.keys()).collect();
+        let changed = names.into_iter().filter(|name| self.peers.get(name) != peers.get(name));
+        let touched = self.adoption.current().map(|world| world.touched_by(changed));
+        self.peers = peers;
+        // Before the first world all are stale as they are.
+        if let Some(touched) = touched {
+            self.stale_where(&touched);
         }
     }
 
@@ -361,17 +377,22 @@ impl Loop {
             })
             .collect();
         let ground = Ground { world: &world, peers: &self.peers, trust: &self.trust };
-        let answers = self.tellings.answer(ground, &questions);
+        let (answers, work) = self.tellings.answer(ground, &questions);
+        self.around.metrics.answered(work.views, work.compiled);
         drop(questions);
         for ((stream, _), telling) in asked.into_iter().zip(answers) {
             match telling {
-                Ok(telling) => self.proxies.entry(stream).and_modify(|proxy| proxy.aim(telling, now)),
-                Err(unknown) => {
-                    self.unknown(stream, &unknown);
-                    continue;
-                }
-            };
+                Ok(telling) => self.aim(stream, telling, now),
+                Err(unknown) => self.unknown(stream, &unknown),
+            }
         }
+    }
+
+    fn aim(&mut self, stream: StreamId, telling: Arc<tellings::Telling>, now: Instant) {
+        let Some(proxy) = self.proxies.get_mut(&stream) else { return };
+        proxy.aim(telling, now);
+        self.audience.hears(stream, proxy.hears());
+        self.due.insert(stream);
     }
 
     fn stop(mut self) {

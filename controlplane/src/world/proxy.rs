@@ -2,6 +2,7 @@
 //!
 //! It decides when which update goes out; it does not know how snapshots are made.
 
+use super::audience::Hears;
 use super::event::{Joining, Line, Running, StreamId};
 use super::tellings::Telling;
 use crate::artifacts::Facts;
@@ -159,8 +160,7 @@ impl Proxy {
         }
         let target = self.target.clone()?;
         let again = self.refused.as_ref().is_none_or(|refused| refused.again(&target.revision, now));
-        let news = target.revision != self.has.revision() || self.first == First::Due;
-        if !again || !news {
+        if !again || !self.is_due() {
             return None;
         }
         // What was refused once is sent whole, whatever the proxy holds: perhaps that was what it minded.
@@ -190,6 +190,23 @@ impl Proxy {
         let times = earlier.map_or(1, |refused| refused.times.saturating_add(1));
         self.refused = Some(Refused { revision, problems, times, at: now });
         Answer::Expected(now.saturating_duration_since(flight.sent))
+    }
+
+    /// True where something is to be told, now or once what holds it back has gone.
+    pub(super) fn is_due(&self) -> bool {
+        let news = |target: &Arc<Telling>| target.revision != self.has.revision() || self.first == First::Due;
+        self.flight.is_none() && self.target.as_ref().is_some_and(news)
+    }
+
+    /// What it should run, and what it runs: what it has acknowledged, or said that it has. A rule may change without a
+    /// word of what this proxy is told: then it runs the new one as soon as that is known.
+    pub(super) fn hears(&self) -> Hears {
+        let same = self.target.as_ref().filter(|target| target.revision == self.has.revision());
+        let acked = match &self.has {
+            Has::Acked(telling) => Some(telling),
+            Has::Held { .. } => None,
+        };
+        Hears { target: self.target.clone(), runs: same.or(acked).cloned() }
     }
 
     fn landed(&mut self, revision: &str) -> Option<Flight> {

@@ -3,10 +3,9 @@
 //! It only reads, and compiles nothing.
 
 use super::Loop;
-use super::proxy::{Has, Proxy};
 use super::report::{of_config, of_filter};
 use crate::status::ProblemLine;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use weft_config::{ObjectVersion, SourceFile};
 use weft_snapshot::Digest;
@@ -20,7 +19,7 @@ pub(crate) struct Standing {
     pub(crate) last_good: Vec<SourceFile>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ObjectStanding {
     /// As it is written now.
     pub(crate) text: SourceFile,
@@ -68,19 +67,12 @@ impl Standing {
 
 impl Loop {
     pub(super) fn tallies(&self) -> Tallies {
-        let versions = self.versions();
-        let counts = self.counts(&versions);
-        let tally = |(path, count): (Arc<str>, Count)| {
-            let (_, digest) = versions.get(&*path)?;
-            Some((path, Tally { digest: *digest, count }))
+        let world = self.adoption.newest();
+        let tally = |path: &Arc<str>| {
+            let (_, digest) = world.counting(path)?;
+            Some((path.clone(), Tally { digest, count: self.audience.tally(path, Some(digest)) }))
         };
-        counts.into_iter().filter_map(tally).collect()
-    }
-
-    /// Of each object that counts, by path.
-    fn versions(&self) -> HashMap<String, (ObjectVersion, Digest)> {
-        let objects = self.adoption.newest().objects();
-        objects.map(|object| (object.file, (object.version, object.digest))).collect()
+        self.audience.objects().filter_map(tally).collect()
     }
 
     pub(super) fn standing(&self) -> Standing {
@@ -92,21 +84,23 @@ impl Loop {
         for line in lines.chain(self.facts.problems().map(of_filter)) {
             problems.entry(line.file.clone()).or_default().push(line);
         }
-        let versions = self.versions();
-        let counts = self.counts(&versions);
         let configures = |file: &&SourceFile| file.created.is_some() && !crate::source::is_discovery(file);
-        let standing = |file: &SourceFile| ObjectStanding {
-            text: file.clone(),
-            version: versions.get(&*file.path).map(|(version, _)| *version),
-            digest: versions.get(&*file.path).map(|(_, digest)| *digest),
-            problems: problems.remove(&*file.path).unwrap_or_default(),
-            count: counts.get(&file.path).copied().unwrap_or_default(),
-            running: self.running(&file.path),
+        let mut standing = |file: &SourceFile| {
+            let counting = world.counting(&file.path);
+            let digest = counting.map(|(_, digest)| digest);
+            ObjectStanding {
+                text: file.clone(),
+                version: counting.map(|(version, _)| version),
+                digest,
+                problems: problems.remove(&*file.path).unwrap_or_default(),
+                count: self.audience.tally(&file.path, digest),
+                running: self.running(&file.path),
+            }
         };
         let is_pod = |file: &&SourceFile| file.created.is_some() && file.path.starts_with("Pod/");
         Standing {
             pods: self.files.files.iter().filter(is_pod).cloned().collect(),
-            objects: self.files.files.iter().filter(configures).map(standing).collect(),
+            objects: self.files.files.iter().filter(configures).map(&mut standing).collect(),
             last_good: world.last_good().cloned().collect(),
         }
     }
@@ -114,32 +108,5 @@ impl Loop {
     fn running(&self, path: &str) -> Option<(String, Option<Digest>)> {
         let filter = self.facts.filters.get(path.strip_prefix("Filter/")?)?;
         Some((filter.image.clone(), filter.running.as_ref().map(|version| version.image)))
-    }
-
-    fn counts(&self, versions: &HashMap<String, (ObjectVersion, Digest)>) -> HashMap<Arc<str>, Count> {
-        let mut counts: HashMap<Arc<str>, Count> = HashMap::new();
-        for proxy in self.proxies.values() {
-            let Some(target) = &proxy.target else { continue };
-            let runs = running(proxy).unwrap_or_default();
-            for (path, _) in &target.objects {
-                let count = counts.entry(path.clone()).or_default();
-                count.affected += 1;
-                let newest = versions.get(&**path).map(|(_, digest)| *digest);
-                let has = newest.is_some_and(|newest| runs.binary_search(&(path.clone(), newest)).is_ok());
-                count.acknowledged += usize::from(has);
-            }
-        }
-        counts
-    }
-}
-
-/// The rules of what the proxy has acknowledged, or said that it has. A rule may change without a word of what this
-/// proxy is told: then it runs the new one as soon as that is known.
-fn running(proxy: &Proxy) -> Option<&[(Arc<str>, Digest)]> {
-    let target = proxy.target.as_ref().filter(|target| target.revision == proxy.has.revision());
-    match (&proxy.has, target) {
-        (_, Some(same)) => Some(&same.objects),
-        (Has::Acked(telling), None) => Some(&telling.objects),
-        (Has::Held { .. }, None) => None,
     }
 }

@@ -21,13 +21,12 @@ impl Loop {
             true => self.joined.back(&workload),
             false => self.joined.join(&workload, joining.inbound),
         }
-        let older: Vec<StreamId> =
-            self.proxies.values().filter(|proxy| proxy.workload == workload).map(|proxy| proxy.stream).collect();
-        for older in older {
+        for older in self.audience.of_workload(&workload) {
             self.close(older, Status::aborted(format!("a newer stream of {workload} took the place of this one")));
         }
         tracing::info!(%workload, version = joining.version, remote = %joining.remote, "proxy connected");
         self.around.metrics.triggered(Trigger::Proxy);
+        self.audience.add(stream, &workload);
         self.proxies.insert(stream, Proxy::new(joining, now));
         self.mark(stream);
     }
@@ -50,6 +49,8 @@ impl Loop {
             Answer::Expected(_) => {
                 let settled = behind.filter(|_| proxy.behind.is_none());
                 self.around.metrics.acked(settled.map(|since| now.saturating_duration_since(since)));
+                self.audience.hears(stream, proxy.hears());
+                self.due.insert(stream);
             }
             Answer::Unexpected => self.confused(stream, revision),
         }
@@ -59,7 +60,10 @@ impl Loop {
         let Some(proxy) = self.proxies.get_mut(&stream) else { return };
         tracing::warn!(workload = %proxy.workload, revision, ?problems, "proxy refused an update and runs on as it was");
         match proxy.nack(revision.clone(), problems, now) {
-            Answer::Expected(_) => self.around.metrics.nacked(),
+            Answer::Expected(_) => {
+                self.around.metrics.nacked();
+                self.due.insert(stream);
+            }
             Answer::Unexpected => self.confused(stream, &revision),
         }
     }
@@ -83,9 +87,15 @@ impl Loop {
     }
 
     pub(super) fn gone(&mut self, stream: StreamId) {
-        if let Some(proxy) = self.proxies.remove(&stream) {
+        if let Some(proxy) = self.remove(stream) {
             tracing::info!(workload = %proxy.workload, "stream ended; the workload stays in the mesh");
         }
+    }
+
+    fn remove(&mut self, stream: StreamId) -> Option<Proxy> {
+        let proxy = self.proxies.remove(&stream)?;
+        self.audience.remove(stream, &proxy.workload);
+        Some(proxy)
     }
 
     /// A workload without a WorkloadEntry: it may be in a world that is not taken in yet, or its file is being renamed.
@@ -97,7 +107,17 @@ impl Loop {
         }
     }
 
-    pub(super) fn send_next(&mut self, stream: StreamId, now: Instant) {
+    /// To those that may have to be told something; who must wait for something is looked at again next time.
+    pub(super) fn send_due(&mut self, now: Instant) {
+        for stream in std::mem::take(&mut self.due) {
+            self.send_next(stream, now);
+            if self.proxies.get(&stream).is_some_and(Proxy::is_due) {
+                self.due.insert(stream);
+            }
+        }
+    }
+
+    fn send_next(&mut self, stream: StreamId, now: Instant) {
         let Some(proxy) = self.proxies.get_mut(&stream) else { return };
         // It must not refuse plain text before its callers can know of it.
         if self.peers.get(&proxy.workload) != self.joined.peer(&proxy.workload).as_ref() {
@@ -114,12 +134,12 @@ impl Loop {
         self.around.metrics.pushed(message.encoded_len(), now.elapsed());
         if proxy.line.outbox.try_send(Ok(message)).is_err() {
             // It takes nothing, or is gone.
-            self.proxies.remove(&stream);
+            self.remove(stream);
         }
     }
 
     pub(super) fn close(&mut self, stream: StreamId, status: Status) {
-        let Some(proxy) = self.proxies.remove(&stream) else { return };
+        let Some(proxy) = self.remove(stream) else { return };
         tracing::info!(workload = %proxy.workload, reason = status.message(), "stream closed");
         // A full outbox closes without a reason.
         let _ = proxy.line.outbox.try_send(Err(status));

@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use weft_config::{FilterFacts, Hosts, Peers, Subject, UnknownWorkload, View, Viewpoint, World, compile};
-use weft_snapshot::{Digest, Host, Snapshot, Trust, WorkloadName};
+use weft_snapshot::{Digest, FilterKey, Host, Snapshot, Trust, WorkloadName};
 use weft_wire::{Holding, Ledger, proto};
 
 /// All that one proxy is told.
@@ -16,7 +16,8 @@ pub(super) struct Telling {
     ledger: Ledger,
     /// What a proxy that is told this may fetch.
     pub(super) artifacts: BTreeSet<Digest>,
-    /// The cluster's rules that it is made of: path, and digest of what each says.
+    pub(super) filters: BTreeSet<FilterKey>,
+    /// The cluster's rules that it is made of: path, and digest of what each says. In the order of paths.
     pub(super) objects: Vec<(Arc<str>, Digest)>,
     /// Of which it says something.
     pub(super) hosts: BTreeSet<Host>,
@@ -35,6 +36,7 @@ impl Telling {
             holding: ledger.holding(),
             ledger,
             artifacts,
+            filters: snapshot.filters().map(|filter| filter.key.clone()).collect(),
             objects: Vec::new(),
             hosts: BTreeSet::new(),
         }
@@ -52,7 +54,16 @@ impl Telling {
 /// By the hash of the view, which is a complete key.
 #[derive(Default)]
 pub(super) struct Tellings {
-    by_view: HashMap<Digest, Arc<Telling>>,
+    by_view: HashMap<Digest, Weak<Telling>>,
+    /// So many that counted still were there when the others were thrown out.
+    kept: usize,
+}
+
+/// Work that was done for answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Work {
+    pub(super) views: usize,
+    pub(super) compiled: usize,
 }
 
 /// One proxy's question.
@@ -71,12 +82,12 @@ pub(super) struct Ground<'a> {
 }
 
 impl Tellings {
-    /// In the order of the questions.
+    /// In the order of the questions, and what they took.
     pub(super) fn answer(
         &mut self,
         ground: Ground<'_>,
         questions: &[Question<'_>],
-    ) -> Vec<Result<Arc<Telling>, UnknownWorkload>> {
+    ) -> (Vec<Result<Arc<Telling>, UnknownWorkload>>, Work) {
         let views = on_all_cores(questions, |question| {
             let subject = Subject::Workload(question.workload.clone());
             let viewpoint = Viewpoint {
@@ -88,22 +99,31 @@ impl Tellings {
             };
             ground.world.view(&viewpoint).map(|view| (view.hash(), view))
         });
-        let new: HashMap<Digest, &View> = views
-            .iter()
-            .flatten()
-            .filter(|(hash, _)| !self.by_view.contains_key(hash))
-            .map(|(hash, view)| (*hash, view))
-            .collect();
+        let mut known: HashMap<Digest, Arc<Telling>> = HashMap::new();
+        let mut new: HashMap<Digest, &View> = HashMap::new();
+        for (hash, view) in views.iter().flatten() {
+            match self.by_view.get(hash).and_then(Weak::upgrade) {
+                Some(telling) => drop(known.insert(*hash, telling)),
+                None => drop(new.insert(*hash, view)),
+            }
+        }
         let new: Vec<(Digest, &View)> = new.into_iter().collect();
         let made = on_all_cores(&new, |(hash, view)| (*hash, Arc::new(Telling::of(view))));
-        self.by_view.extend(made);
-        let find = |(hash, _): (Digest, View)| self.by_view[&hash].clone();
-        views.into_iter().map(|view| view.map(find)).collect()
+        self.by_view.extend(made.iter().map(|(hash, telling)| (*hash, Arc::downgrade(telling))));
+        let work = Work { views: views.len(), compiled: made.len() };
+        known.extend(made);
+        let find = |(hash, _): (Digest, View)| known[&hash].clone();
+        let answers = views.into_iter().map(|view| view.map(find)).collect();
+        self.trim();
+        (answers, work)
     }
 
-    /// Forgets what no proxy has, is sent or should have.
-    pub(super) fn trim(&mut self) {
-        self.by_view.retain(|_, telling| Arc::strong_count(telling) > 1);
+    /// Throws out what no proxy has, is sent or should have: rarely, since it takes a look at all.
+    fn trim(&mut self) {
+        if self.by_view.len() > 2 * self.kept + SPARE_MAX {
+            self.by_view.retain(|_, telling| telling.strong_count() > 0);
+            self.kept = self.by_view.len();
+        }
     }
 }
 
@@ -125,3 +145,4 @@ fn on_all_cores<T: Sync, R: Send>(items: &[T], map: impl Fn(&T) -> R + Sync) -> 
 }
 
 const ALONE_MAX: usize = 16;
+const SPARE_MAX: usize = 256;

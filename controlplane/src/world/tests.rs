@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cluster;
+mod fleet;
 
 use super::*;
 use crate::artifacts::ArtifactsOptions;

@@ -54,6 +54,17 @@ pub(super) fn touched(changes: &[Change], before: &Index, after: &Index) -> Touc
     if all { Touched::Some { hosts, workloads } } else { Touched::Everyone }
 }
 
+/// Sidecars that have joined for these workloads, or have gone.
+pub(super) fn touched_by<'a>(workloads: impl Iterator<Item = &'a WorkloadName>, index: &Index) -> Touched {
+    let mut found = Found { before: index, after: index, hosts: BTreeSet::new(), workloads: BTreeSet::new() };
+    for name in workloads {
+        if found.workload(name.clone()).is_none() {
+            return Touched::Everyone;
+        }
+    }
+    Touched::Some { hosts: found.hosts, workloads: found.workloads }
+}
+
 struct Found<'a> {
     before: &'a Index,
     after: &'a Index,
@@ -99,7 +110,10 @@ impl Found<'_> {
     }
 
     fn pod(&mut self, pod: &Object<WorkloadEntry>) -> Option<()> {
-        let name = identity::name(pod);
+        self.workload(identity::name(pod))
+    }
+
+    fn workload(&mut self, name: WorkloadName) -> Option<()> {
         for index in [self.before, self.after] {
             let declared = index.memberships.get(&name).map_or(&[][..], Vec::as_slice);
             for host in declared.iter().map(|declared| declared.host.clone()) {

@@ -4,7 +4,7 @@ use super::*;
 use serde_json::{Value, json};
 use std::net::TcpListener;
 
-fn object(kind: &str, name: &str, mut value: Value) -> SourceFile {
+pub(super) fn object(kind: &str, name: &str, mut value: Value) -> SourceFile {
     value["kind"] = json!(kind);
     value["metadata"]["name"] = json!(name);
     value["metadata"]["namespace"] = json!("default");
