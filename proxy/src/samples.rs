@@ -88,6 +88,7 @@ pub(crate) fn filter(name: &str) -> Filter {
         memory_max: 16 << 20,
         failure_policy: FailurePolicy::Closed,
         non_utf8: NonUtf8::Refuse,
+        isolation: Isolation::Reuse,
     }
 }
 

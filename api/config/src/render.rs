@@ -7,8 +7,8 @@ mod rule;
 use crate::quantity::duration_text;
 use std::fmt::Write;
 use weft_snapshot::{
-    Backend, Dial, Endpoint, FailurePolicy, Filter, FilterKey, Host, Labels, LoadBalancer, MtlsMode, NonUtf8,
-    OtherPorts, OutboundPolicy, Protocol, Resource, Service, Snapshot, Upgrade, Workload,
+    Backend, Dial, Endpoint, FailurePolicy, Filter, FilterKey, Host, Isolation, Labels, LoadBalancer, MtlsMode,
+    NonUtf8, OtherPorts, OutboundPolicy, Protocol, Resource, Service, Snapshot, Upgrade, Workload,
 };
 
 /// All resources of a snapshot.
@@ -173,6 +173,9 @@ fn filter(filter: &Filter) -> String {
     );
     if filter.non_utf8 == NonUtf8::Absent {
         text.push_str(" nonUtf8 Absent");
+    }
+    if filter.isolation == Isolation::Request {
+        text.push_str(" isolation Request");
     }
     let _ = writeln!(text, "\n  config {}", filter.config);
     text

@@ -32,6 +32,7 @@ pub struct Filter {
     pub memory_max: u64,
     pub failure_policy: FailurePolicy,
     pub non_utf8: NonUtf8,
+    pub isolation: Isolation,
 }
 
 /// What happens to a request whose filter trapped, ran too long, or has never been ready.
@@ -50,4 +51,13 @@ pub enum NonUtf8 {
     Refuse,
     /// The filter sees none.
     Absent,
+}
+
+/// Which instance a call gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Isolation {
+    /// The one that its worker keeps: what a call leaves in the instance, the next one finds.
+    Reuse,
+    /// One that has served nothing, dropped after the call.
+    Request,
 }

@@ -14,7 +14,7 @@ pub mod svid;
 mod workload;
 
 pub use backend::{Backend, Dial, Endpoint, LoadBalancer, PeerTls, PoolLimits, Upgrade};
-pub use filter::{FailurePolicy, Filter, FilterKey, NonUtf8};
+pub use filter::{FailurePolicy, Filter, FilterKey, Isolation, NonUtf8};
 pub use name::{BackendName, Digest, Host, InvalidName, SpiffeId, WorkloadName};
 pub use route::{
     Action, Destination, Direct, Forward, HeaderOps, Headers, Match, Redirect, RedirectPath, RedirectPort, RetryOn,

@@ -1,8 +1,9 @@
 //! The snapshot file of a proxy's state folder: a header line, a checksum, then the signed entries.
 //!
-//! The checksum tells a damaged file from a forged one; the signature is checked by who has the signers' keys.
+//! The header names the protocol level that the snapshot needs, so that an earlier build takes none of it for what it is
+//! not. The checksum tells a damaged file from a forged one; the signature is checked by who has the signers' keys.
 
-use crate::{DecodeError, Ledger, Seen, decode_seen, encode_seen, proto};
+use crate::{DecodeError, LEVEL, LEVEL_MIN, Ledger, Seen, decode_seen, encode_seen, proto};
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -36,7 +37,9 @@ pub enum SnapshotFileError {
 impl fmt::Display for SnapshotFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Header => f.write_str("it does not start with the header of a version 1 snapshot file"),
+            Self::Header => {
+                write!(f, "it does not start with the header of a snapshot file of version {LEVEL_MIN} to {LEVEL}")
+            }
             Self::Checksum => f.write_str("its checksum does not match: the file is damaged or cut short"),
             Self::Decode(error) => error.fmt(f),
             Self::Revision { claimed, computed } => {
@@ -58,15 +61,17 @@ impl SnapshotFile {
             seen: encode_seen(&self.seen),
         };
         let body = stored.encode_to_vec();
-        let mut bytes = Vec::with_capacity(HEADER.len() + 32 + body.len());
-        bytes.extend_from_slice(HEADER);
+        let header = header(self.ledger.level());
+        let mut bytes = Vec::with_capacity(header.len() + 32 + body.len());
+        bytes.extend_from_slice(header.as_bytes());
         bytes.extend_from_slice(&Sha256::digest(&body));
         bytes.extend_from_slice(&body);
         bytes
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, SnapshotFileError> {
-        let rest = bytes.strip_prefix(HEADER).ok_or(SnapshotFileError::Header)?;
+        let known = (LEVEL_MIN..=LEVEL).find_map(|level| bytes.strip_prefix(header(level).as_bytes()));
+        let rest = known.ok_or(SnapshotFileError::Header)?;
         let (checksum, body) = rest.split_at_checked(32).ok_or(SnapshotFileError::Checksum)?;
         if Sha256::digest(body).as_slice() != checksum {
             return Err(SnapshotFileError::Checksum);
@@ -85,4 +90,6 @@ impl SnapshotFile {
     }
 }
 
-const HEADER: &[u8] = b"weft snapshot file 1\n";
+fn header(level: u32) -> String {
+    format!("weft snapshot file {level}\n")
+}

@@ -4,7 +4,7 @@
 //! sends fields that this build drops.
 
 use crate::convert::{decode_key, decode_resource, encode_key, encode_resource};
-use crate::{ApplyError, DecodeError, LEVEL, proto};
+use crate::{ApplyError, DecodeError, LEVEL, LEVEL_MIN, level, proto};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -66,6 +66,8 @@ pub struct Ledger(BTreeMap<Vec<u8>, Stored>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stored {
     hash: Hash,
+    /// Of [`level::needed`].
+    level: u32,
     bytes: Arc<[u8]>,
 }
 
@@ -79,7 +81,9 @@ pub struct Applied {
 
 impl Ledger {
     pub fn of(snapshot: &Snapshot) -> Self {
-        Self(snapshot.iter().map(|(key, resource)| (encode_key(key), Stored::new(encode_resource(resource)))).collect())
+        let entry =
+            |(key, resource): (&Key, &Resource)| (encode_key(key), Stored::new(resource, encode_resource(resource)));
+        Self(snapshot.iter().map(entry).collect())
     }
 
     pub fn revision(&self) -> String {
@@ -103,6 +107,11 @@ impl Ledger {
         self.0.iter().map(|(key, stored)| key.len() + stored.bytes.len()).sum()
     }
 
+    /// The level that a proxy has to speak to do all that this says.
+    pub(crate) fn level(&self) -> u32 {
+        self.0.values().map(|stored| stored.level).max().unwrap_or(LEVEL_MIN)
+    }
+
     /// The values. Fails where an entry cannot be read by this build.
     pub fn snapshot(&self) -> Result<Snapshot, DecodeError> {
         let mut snapshot = Snapshot::default();
@@ -121,7 +130,7 @@ impl Ledger {
         proto::Update {
             base: held.revision(),
             revision: self.revision(),
-            level_min: 1,
+            level_min: self.level(),
             set: self.0.iter().filter(changed).map(entry).collect(),
             removed: held.0.keys().filter(|key| !self.0.contains_key(*key)).cloned().collect(),
             signature: Vec::new(),
@@ -158,8 +167,8 @@ impl Ledger {
         for entry in &update.set {
             let (key, resource) = decode_entry(&entry.key, &entry.resource)?;
             check_place(&key, &resource)?;
+            applied.ledger.0.insert(entry.key.clone(), Stored::new(&resource, entry.resource.clone()));
             applied.update.set.push((key, resource));
-            applied.ledger.0.insert(entry.key.clone(), Stored::new(entry.resource.clone()));
         }
         Ok(applied)
     }
@@ -190,8 +199,8 @@ impl Ledger {
 }
 
 impl Stored {
-    fn new(bytes: Vec<u8>) -> Self {
-        Self { hash: hash(&bytes), bytes: bytes.into() }
+    fn new(resource: &Resource, bytes: Vec<u8>) -> Self {
+        Self { hash: hash(&bytes), level: level::needed(resource), bytes: bytes.into() }
     }
 }
 

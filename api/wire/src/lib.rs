@@ -6,6 +6,7 @@ mod convert;
 mod error;
 mod file;
 mod ledger;
+mod level;
 pub mod rpc;
 mod seen;
 mod sign;
@@ -14,6 +15,7 @@ pub use convert::{decode_key, decode_resource, encode_key, encode_resource};
 pub use error::{ApplyError, DecodeError};
 pub use file::{SnapshotFile, SnapshotFileError};
 pub use ledger::{Applied, Hash, Holding, Ledger, resource_hash, revision};
+pub use level::{LEVEL, LEVEL_MIN};
 pub use seen::{Seen, decode_seen, encode_seen};
 pub use sign::{SIGNATURE_LEN, artifact_payload, snapshot_payload};
 
@@ -22,12 +24,6 @@ pub use sign::{SIGNATURE_LEN, artifact_payload, snapshot_payload};
 pub mod proto {
     include!(concat!(env!("OUT_DIR"), "/weft.v1.rs"));
 }
-
-/// The protocol level that this build speaks.
-pub const LEVEL: u32 = 1;
-
-/// The lowest level of a peer that this build still serves: its own and, once there is one, the previous.
-pub const LEVEL_MIN: u32 = 1;
 
 /// Longest message on the stream, in bytes. gRPC's own limit of 4 MiB is too small for a first update.
 pub const MESSAGE_BYTES_MAX: usize = 64 << 20;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use weft_filter_host::{Engine, Manifest, NonUtf8, OnFailure, PolicySettings, admission, compile};
+use weft_filter_host::{Engine, Isolation, Manifest, NonUtf8, OnFailure, PolicySettings, admission, compile};
 use weft_snapshot::{Digest, FilterKey};
 
 pub(super) struct Workshop {
@@ -96,6 +96,7 @@ impl Workshop {
             memory_max: ask.memory_max,
             on_failure: OnFailure::Refuse,
             non_utf8: NonUtf8::Refuse,
+            isolation: Isolation::Reuse,
         };
         let (engine, path) = (self.engine.clone(), own.path.clone());
         blocking(move || admission::admit(&engine, &path, settings).map_err(|error| error.to_string())).await

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use weft_filter_build::{BuildOptions, CargoOutput, build};
 use weft_filter_host::{
-    Attribute, Component, Engine, EngineOptions, Message, NonUtf8, OnFailure, Op, Policy, PolicySettings, PrepareError,
-    ResponseVerdict, Runner, Verdict, compile,
+    Attribute, Component, Engine, EngineOptions, Isolation, Message, NonUtf8, OnFailure, Op, Policy, PolicySettings,
+    PrepareError, ResponseVerdict, Runner, Verdict, compile,
 };
 
 /// Values by the names that manifests use.
@@ -64,6 +64,7 @@ impl Bench {
             memory_max: 16 << 20,
             on_failure: OnFailure::Refuse,
             non_utf8: NonUtf8::Refuse,
+            isolation: Isolation::Reuse,
         };
         Policy::prepare(&self.engine, &self.component, settings, 1)
     }

@@ -268,6 +268,7 @@ fn filter(filter: &snapshot::Filter) -> Value {
         "memory_max": filter.memory_max,
         "failure_policy": format!("{:?}", filter.failure_policy),
         "non_utf8": format!("{:?}", filter.non_utf8),
+        "isolation": format!("{:?}", filter.isolation),
     })
 }
 

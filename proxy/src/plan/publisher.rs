@@ -197,6 +197,10 @@ impl Publisher {
                 snapshot::NonUtf8::Refuse => host::NonUtf8::Refuse,
                 snapshot::NonUtf8::Absent => host::NonUtf8::Absent,
             },
+            isolation: match source.isolation {
+                snapshot::Isolation::Reuse => host::Isolation::Reuse,
+                snapshot::Isolation::Request => host::Isolation::Request,
+            },
         };
         let policy = host::Policy::prepare(&self.engine, &component, settings, self.workers);
         let ready = policy.map_err(|error| error.to_string()).map(Ready::new)?;

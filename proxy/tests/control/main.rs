@@ -43,6 +43,7 @@ fn filter(name: &str, artifact: weft_snapshot::Digest) -> Filter {
         memory_max: 16 << 20,
         failure_policy: weft_snapshot::FailurePolicy::Closed,
         non_utf8: weft_snapshot::NonUtf8::Refuse,
+        isolation: weft_snapshot::Isolation::Reuse,
     }
 }
 

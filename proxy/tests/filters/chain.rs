@@ -14,7 +14,7 @@ use weft_proxy::plan::{Discovery, Lookup, Next, PlanCell, Publisher, Route};
 use weft_proxy::record::{Kind, PeerFacts, Record, RequestFacts, Security, Side};
 use weft_proxy::refusal::Refusal;
 use weft_proxy::telemetry::Party;
-use weft_snapshot::{FailurePolicy, Filter};
+use weft_snapshot::{FailurePolicy, Filter, Isolation};
 
 /// A publisher, and a worker's side of it.
 struct Bench {
@@ -275,5 +275,22 @@ fn a_hostile_filter_fails_by_its_policy() {
                 Ok(flow) => assert!(!refuses && matches!(flow, Flow::Continue), "attempt {attempt}: {flow:?}"),
             }
         }
+    }
+}
+
+#[test]
+fn a_fresh_instance_meets_each_request_where_the_filter_asks_for_it() {
+    let hostile = shipped("tests/guests/hostile");
+    let rows = [(Isolation::Request, ["0", "0", "0"]), (Isolation::Reuse, ["1", "2", "3"])];
+    for (isolation, want) in rows {
+        let counts = Filter { isolation, ..filter("counts", Some(&hostile), json!({"request": "nth"})) };
+        let bench = Bench::with(&[&hostile], vec![counts]);
+        // The first of an instance that is reused was its rehearsal.
+        let seen = want.map(|_| {
+            let mut exchange = bench.exchange("/a", &[]);
+            exchange.request(&bench).unwrap();
+            all(&exchange.head.headers, "x-hostile").concat()
+        });
+        assert_eq!(seen, want, "{isolation:?}");
     }
 }

@@ -38,6 +38,7 @@ pub fn filter(name: &str, shipped: Option<&Shipped>, config: serde_json::Value) 
         memory_max: 16 << 20,
         failure_policy: FailurePolicy::Closed,
         non_utf8: NonUtf8::Refuse,
+        isolation: Isolation::Reuse,
     }
 }
 

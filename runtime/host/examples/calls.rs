@@ -16,7 +16,8 @@ use std::hint::black_box;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use weft_filter_host::{
-    Attribute, Component, Engine, EngineOptions, Message, NonUtf8, OnFailure, Policy, PolicySettings, Runner, Verdict,
+    Attribute, Component, Engine, EngineOptions, Isolation, Message, NonUtf8, OnFailure, Policy, PolicySettings,
+    Runner, Verdict,
 };
 
 /// A request as browsers send it: 20 headers, looked up by name.
@@ -76,6 +77,7 @@ fn run(artifact: &Path, config: &str, calls: u32) -> Result<(), Box<dyn Error>> 
         memory_max: 16 << 20,
         on_failure: OnFailure::Refuse,
         non_utf8: NonUtf8::Refuse,
+        isolation: Isolation::Reuse,
     };
     let policy = Policy::prepare(&engine, &component, settings, 1)?;
     let runner = Runner::new(&engine, 0);

@@ -8,8 +8,8 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 use weft_filter_host::{
-    Attribute, Component, Engine, EngineOptions, Message, NonUtf8, OnFailure, Policy, PolicySettings, Runner,
-    artifact_key,
+    Attribute, Component, Engine, EngineOptions, Isolation, Message, NonUtf8, OnFailure, Policy, PolicySettings,
+    Runner, artifact_key,
 };
 
 struct Nothing;
@@ -40,6 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         memory_max: 16 << 20,
         on_failure: OnFailure::Refuse,
         non_utf8: NonUtf8::Refuse,
+        isolation: Isolation::Reuse,
     };
     let policy = Policy::prepare(&engine, &component, settings, 1)?;
     let runner = Runner::new(&engine, 0);

@@ -61,6 +61,11 @@ impl Conduct {
         }
     }
 
+    /// It never runs on the workers.
+    pub(crate) fn start_in_pool(&mut self) {
+        self.place = Place::Pool;
+    }
+
     /// The time for which it was refused is over.
     pub(crate) fn readmit(&mut self) {
         self.place = Place::Pool;

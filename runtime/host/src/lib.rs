@@ -34,7 +34,7 @@ pub use failure::{Failure, FailureKind};
 pub use figures::{Figures, Place};
 pub use manifest::{Attribute, ENTRIES_MAX, ENTRY_BYTES_MAX, Manifest, ManifestError, Writable};
 pub use message::Message;
-pub use policy::{NonUtf8, OnFailure, Policy, PolicySettings, PrepareError};
+pub use policy::{Isolation, NonUtf8, OnFailure, Policy, PolicySettings, PrepareError};
 pub use runner::Runner;
 pub use settings::artifact_key;
 pub use verdict::{Denial, Edit, Forward, Op, Reply, ResponseVerdict, Verdict};

@@ -2,6 +2,7 @@
 //!
 //! It does not know to what requests it applies, nor how its instances are kept (`policy/instances.rs`).
 
+mod fresh;
 mod instances;
 
 pub(crate) use instances::Inner;
@@ -29,6 +30,7 @@ pub struct PolicySettings {
     pub memory_max: u64,
     pub on_failure: OnFailure,
     pub non_utf8: NonUtf8,
+    pub isolation: Isolation,
 }
 
 /// What the caller does with a request whose filter gave no verdict.
@@ -47,6 +49,16 @@ pub enum NonUtf8 {
     Refuse,
     /// The filter sees none.
     Absent,
+}
+
+/// Which instance a call gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// The one that its worker keeps: what a call leaves in the instance, the next one finds.
+    Reuse,
+    /// One that has served nothing, dropped after the call. The two phases of an exchange are two calls: what is to get
+    /// from the request to its response is the verdict's `state`, and no instance waits for an upstream.
+    Request,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +113,8 @@ impl Policy {
             config: settings.config.clone(),
             memory_max: settings.memory_max,
             ledger: Arc::clone(&ledger),
-            unrehearsed: AtomicBool::new(false),
+            // A rehearsal is a call, and one that is met for the first time has served none.
+            unrehearsed: AtomicBool::new(settings.isolation == Isolation::Request),
         };
         let maker = engine.inner.maker();
         let leash = Leash { watch: &engine.inner.watch, slot: maker.slot, deadline: CONFIGURE_DEADLINE };
@@ -113,9 +126,11 @@ impl Policy {
         let manifest = accept(component, &raw_manifest)
             .map_err(|source| PrepareError::Manifest { filter: filter.to_owned(), source })?;
         ledger.declare(manifest.counters.len());
-        let mut made = vec![first];
+        let (mut made, mut quickest) = (vec![first], first_took);
         while made.len() < instances::wanted(workers) {
+            let begun = Instant::now();
             let (next, again) = make()?;
+            quickest = quickest.min(begun.elapsed());
             if again != raw_manifest {
                 return Err(PrepareError::NotDeterministic { filter: filter.to_owned() });
             }
@@ -124,7 +139,9 @@ impl Policy {
         drop(maker);
         let refill_deadline = (first_took * 4 + Duration::from_millis(20)).min(CONFIGURE_DEADLINE);
         let origin = instances::Origin { admitted, blueprint, manifest, raw_manifest, refill_deadline };
-        Ok(Self { inner: Arc::new(Inner::new(settings, origin, workers, made)) })
+        let inner = Inner::new(settings, origin, workers, made);
+        inner.settle(quickest);
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     pub fn manifest(&self) -> &Manifest {

@@ -120,7 +120,7 @@ fn run<Raw>(
     if policy.place() == Place::Refused {
         return Err(policy.refused());
     }
-    let mut instance = policy.take_any().ok_or_else(|| policy.starved())?;
+    let mut instance = policy.take_pooled(slot)?;
     policy.ledger.pooled.fetch_add(1, Ordering::Relaxed);
     let leash = Leash { watch: &policy.engine().watch, slot, deadline: policy.settings.deadline };
     match handler(&mut instance, leash) {

@@ -83,7 +83,7 @@ impl Runner {
         attributes: &Attributes<'_>,
         handler: impl FnOnce(&mut Instance, Leash<'_>, &[Option<&str>]) -> Result<Raw, Fault>,
     ) -> Result<Raw, Failure> {
-        let Some(mut instance) = policy.take(self.worker) else { return Err(policy.starved()) };
+        let mut instance = policy.take(self.worker)?;
         let views: SmallVec<[Option<&str>; 8]> = attributes.iter().map(Option::as_deref).collect();
         let leash = Leash { watch: &policy.engine().watch, slot: self.worker, deadline: policy.settings.deadline };
         match handler(&mut instance, leash, &views) {

@@ -8,7 +8,7 @@ use crate::object::Object;
 use crate::world::{key, missing_key};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use weft_snapshot::{FailurePolicy, Filter, FilterKey, NonUtf8};
+use weft_snapshot::{FailurePolicy, Filter, FilterKey, Isolation, NonUtf8};
 
 pub(super) struct Policies<'a> {
     view: &'a View,
@@ -43,6 +43,7 @@ impl<'a> Policies<'a> {
             memory_max: spec.memory_max,
             failure_policy: spec.failure_policy,
             non_utf8: spec.non_utf8,
+            isolation: spec.isolation,
         });
         key
     }
@@ -59,6 +60,7 @@ impl<'a> Policies<'a> {
             memory_max: 16 << 20,
             failure_policy: FailurePolicy::Closed,
             non_utf8: NonUtf8::Refuse,
+            isolation: Isolation::Reuse,
         });
         key
     }

@@ -10,7 +10,7 @@ use crate::names::LabelSet;
 use crate::problem::Code;
 use crate::quantity;
 use std::time::Duration;
-use weft_snapshot::{Digest, FailurePolicy, NonUtf8};
+use weft_snapshot::{Digest, FailurePolicy, Isolation, NonUtf8};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Filter {
@@ -26,6 +26,7 @@ pub(crate) struct Filter {
     pub(crate) memory_max: u64,
     pub(crate) failure_policy: FailurePolicy,
     pub(crate) non_utf8: NonUtf8,
+    pub(crate) isolation: Isolation,
     /// The higher, the earlier.
     pub(crate) priority: i32,
     /// Workloads in whose own sidecars it runs; empty: all of the namespace.
@@ -69,7 +70,8 @@ pub(crate) fn read(fields: &mut Fields<'_>, metadata: &crate::object::Metadata, 
         let failure_policy = fields.get("failurePolicy").and_then(|c| c.one_of(&failures));
         let texts = [("Refuse", NonUtf8::Refuse), ("Absent", NonUtf8::Absent)];
         let non_utf8 = fields.get("nonUtf8").and_then(|c| c.one_of(&texts));
-        fields.not_supported("isolation", "an instance of its own for each request");
+        let isolations = [("Reuse", Isolation::Reuse), ("Request", Isolation::Request)];
+        let isolation = fields.get("isolation").and_then(|c| c.one_of(&isolations));
         let priority = fields.get("priority").and_then(|c| c.integer(i64::from(i32::MIN)..=i64::from(i32::MAX)));
         let selector_place = fields.get("selector").map(|c| c.place());
         let selector = selector(fields, "selector", "matchLabels").zip(selector_place);
@@ -84,6 +86,7 @@ pub(crate) fn read(fields: &mut Fields<'_>, metadata: &crate::object::Metadata, 
             memory_max,
             failure_policy: failure_policy.unwrap_or(FailurePolicy::Closed),
             non_utf8: non_utf8.unwrap_or(NonUtf8::Refuse),
+            isolation: isolation.unwrap_or(Isolation::Reuse),
             priority: priority.and_then(|n| i32::try_from(n).ok()).unwrap_or(0),
             selector,
             targets,

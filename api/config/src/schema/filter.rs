@@ -19,7 +19,10 @@ pub(super) fn spec() -> Schema {
             words("What a failing filter does to a request; Closed by default.", &["Closed", "Open"]),
         )
         .with("nonUtf8", words("What the filter is told of a header that is no UTF-8.", &["Refuse", "Absent"]))
-        .lacks("isolation", "Not supported by this version of Weft, and reported: an instance serves many requests.")
+        .with(
+            "isolation",
+            words("Which instance a call gets: one that is reused, by default, or a fresh one.", &["Reuse", "Request"]),
+        )
         .with(
             "priority",
             integer("The higher, the earlier, among filters by selector.", i64::from(i32::MIN), i64::from(i32::MAX)),

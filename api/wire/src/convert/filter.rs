@@ -6,6 +6,7 @@ use std::time::Duration;
 use weft_snapshot::{Filter, FilterKey};
 
 words!(FailurePolicy, "FailurePolicy": Closed, Open);
+words!(Isolation, "Isolation": Reuse, Request);
 words!(NonUtf8, "NonUtf8": Refuse, Absent);
 
 impl From<&Filter> for proto::Filter {
@@ -19,6 +20,7 @@ impl From<&Filter> for proto::Filter {
             memory_max: filter.memory_max,
             failure_policy: proto::FailurePolicy::from(filter.failure_policy).into(),
             non_utf8: proto::NonUtf8::from(filter.non_utf8).into(),
+            isolation: proto::Isolation::from(filter.isolation).into(),
         }
     }
 }
@@ -37,6 +39,7 @@ impl TryFrom<proto::Filter> for Filter {
             memory_max: filter.memory_max,
             failure_policy: proto::FailurePolicy::read(filter.failure_policy)?,
             non_utf8: proto::NonUtf8::read(filter.non_utf8)?,
+            isolation: proto::Isolation::read(filter.isolation)?,
         })
     }
 }

@@ -131,8 +131,9 @@ fn endpoint() -> impl Strategy<Value = Endpoint> {
 fn filter() -> impl Strategy<Value = Filter> {
     let failure = prop::sample::select(vec![FailurePolicy::Closed, FailurePolicy::Open]);
     let non_utf8 = prop::sample::select(vec![NonUtf8::Refuse, NonUtf8::Absent]);
-    (text(), of(digest()), of(digest()), text(), duration(), any::<u64>(), failure, non_utf8).prop_map(
-        |(key, component, artifact, config, deadline, memory_max, failure_policy, non_utf8)| Filter {
+    let isolation = prop::sample::select(vec![Isolation::Reuse, Isolation::Request]);
+    (text(), of(digest()), of(digest()), text(), duration(), any::<u64>(), failure, non_utf8, isolation).prop_map(
+        |(key, component, artifact, config, deadline, memory_max, failure_policy, non_utf8, isolation)| Filter {
             key: FilterKey(key),
             component,
             artifact,
@@ -141,6 +142,7 @@ fn filter() -> impl Strategy<Value = Filter> {
             memory_max,
             failure_policy,
             non_utf8,
+            isolation,
         },
     )
 }

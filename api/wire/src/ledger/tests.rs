@@ -6,7 +6,9 @@ use super::*;
 use crate::convert::samples;
 use crate::{Seen, SnapshotFile, SnapshotFileError};
 use proptest::prelude::*;
-use weft_snapshot::{Answer, Trust};
+use prost::Message;
+use std::time::Duration;
+use weft_snapshot::{Answer, FailurePolicy, Filter, FilterKey, Isolation, NonUtf8, Trust};
 
 proptest! {
     #[test]
@@ -104,6 +106,36 @@ fn an_update_that_does_not_fit_is_refused() {
     }
 }
 
+/// A build of level 1 would run the filter on instances that it reuses, and not know it.
+#[test]
+fn an_instance_for_each_request_needs_level_2() {
+    let filter = |key: &str, isolation| Filter {
+        key: FilterKey(key.to_owned()),
+        component: None,
+        artifact: None,
+        config: "{}".to_owned(),
+        deadline: Duration::from_millis(2),
+        memory_max: 16 << 20,
+        failure_policy: FailurePolicy::Closed,
+        non_utf8: NonUtf8::Refuse,
+        isolation,
+    };
+    let mut snapshot = Snapshot::default();
+    for (key, isolation, level) in
+        [("a", Isolation::Reuse, 1), ("b", Isolation::Request, 2), ("c", Isolation::Reuse, 2)]
+    {
+        let held = Ledger::of(&snapshot).holding();
+        snapshot.add_filter(filter(key, isolation));
+        let ledger = Ledger::of(&snapshot);
+        assert_eq!(ledger.update_from(&held).level_min, level, "{key}: also where what needs it is held already");
+        let file = SnapshotFile { workload: "a/b".parse().unwrap(), signature: vec![], ledger, seen: Seen::default() };
+        assert!(file.encode().starts_with(format!("weft snapshot file {level}\n").as_bytes()), "{key}");
+        assert_eq!(SnapshotFile::decode(&file.encode()).as_ref(), Ok(&file), "{key}");
+    }
+    let reused = proto::Filter::from(&filter("a", Isolation::Reuse)).encode_to_vec();
+    assert!(!reused.contains(&(9 << 3)), "the bytes, and so the hash, of before there was the field");
+}
+
 #[test]
 fn revisions_are_fixed() {
     assert_eq!(Ledger::default().revision(), "");
@@ -117,6 +149,7 @@ fn revisions_are_fixed() {
 
 #[test]
 fn a_file_of_another_version_is_named() {
-    assert_eq!(SnapshotFile::decode(b"weft snapshot file 2\n"), Err(SnapshotFileError::Header));
+    let later = format!("weft snapshot file {}\n", LEVEL + 1);
+    assert_eq!(SnapshotFile::decode(later.as_bytes()), Err(SnapshotFileError::Header));
     assert_eq!(SnapshotFile::decode(b"weft snapshot file 1\nshort"), Err(SnapshotFileError::Checksum));
 }

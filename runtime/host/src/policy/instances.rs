@@ -2,10 +2,10 @@
 //!
 //! Workers take and give back without locks; whatever happens on a failure may take one. It does not know messages.
 
-use super::{PolicySettings, named};
+use super::{Isolation, PolicySettings, named};
 use crate::conduct::{Conduct, Move, RebuildDebt};
 use crate::engine::Admitted;
-use crate::instance::{Blueprint, Instance, Leash};
+use crate::instance::{Blueprint, Fault, Instance, Leash, MakeError};
 use crate::keeper::Errand;
 use crate::ledger::Ledger;
 use crate::{Failure, FailureKind, Figures, Manifest, Place, contract, engine};
@@ -22,13 +22,14 @@ pub(crate) struct Inner {
     pub(crate) ledger: Arc<Ledger>,
     /// By worker.
     seats: Box<[CachePadded<Seat>]>,
-    /// Instances that no worker has: one ready to take over, and what the pool works with.
-    spares: ArrayQueue<Box<Instance>>,
-    /// Instances that exist, wherever they are.
-    alive: AtomicU32,
+    /// Instances that no worker has: one ready to take over, and what the pool works with. Where each call gets one of
+    /// its own they are all there are, and the next to be called.
+    pub(super) spares: ArrayQueue<Box<Instance>>,
+    /// Instances that exist, wherever they are; of those that serve one call, those that wait for it.
+    pub(super) alive: AtomicU32,
     /// The keeper has been asked to refill.
     refilling: AtomicBool,
-    conduct: Mutex<Conduct>,
+    pub(super) conduct: Mutex<Conduct>,
     debt: Mutex<RebuildDebt>,
     /// On the engine's clock: until when a refused policy is refused.
     refused_until_ms: AtomicU64,
@@ -70,8 +71,10 @@ impl Inner {
         let alive = u32::try_from(made.len()).unwrap_or(u32::MAX);
         ledger.instances.fetch_add(alive.into(), Ordering::Relaxed);
         let seats: Box<[CachePadded<Seat>]> = (0..workers).map(|_| CachePadded::default()).collect();
-        for seat in &seats {
-            seat.instance.store(made.pop().map(Box::new));
+        if settings.isolation == Isolation::Reuse {
+            for seat in &seats {
+                seat.instance.store(made.pop().map(Box::new));
+            }
         }
         let spares = ArrayQueue::new(wanted(workers) + 1);
         for spare in made {
@@ -97,18 +100,24 @@ impl Inner {
         self.ledger.figures(calls + self.ledger.pooled.load(Ordering::Relaxed))
     }
 
-    /// The instance of a worker, or the spare where it has none.
+    /// For a call on a worker: its instance, or the spare where it has none; or a fresh one.
     #[inline]
-    pub(crate) fn take(&self, worker: usize) -> Option<Box<Instance>> {
-        let seat = self.seats.get(worker)?;
-        let instance = seat.instance.take().or_else(|| self.spares.pop())?;
+    pub(crate) fn take(self: &Arc<Self>, worker: usize) -> Result<Box<Instance>, Failure> {
+        let Some(seat) = self.seats.get(worker) else { return Err(self.starved()) };
+        let instance = match self.settings.isolation {
+            Isolation::Reuse => seat.instance.take().or_else(|| self.spares.pop()).ok_or_else(|| self.starved())?,
+            Isolation::Request => self.fresh(worker, Place::Worker)?,
+        };
         seat.calls.store(seat.calls.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        Some(instance)
+        Ok(instance)
     }
 
     /// Gives a worker's instance back, or a fresh one in its place where it has served long enough.
     #[inline]
     pub(crate) fn give_back(self: &Arc<Self>, worker: usize, instance: Box<Instance>) {
+        if self.settings.isolation == Isolation::Request {
+            return self.bury(instance);
+        }
         let instance =
             if instance.is_worn(self.engine().options.recycle_calls) { self.recycled(instance) } else { instance };
         match self.seats.get(worker) {
@@ -117,15 +126,27 @@ impl Inner {
         }
     }
 
-    /// For the pool: any instance that nobody uses.
-    pub(crate) fn take_any(&self) -> Option<Box<Instance>> {
-        self.spares.pop().or_else(|| self.seats.iter().find_map(|seat| seat.instance.take()))
+    /// For a call in the pool, on a thread with that slot of the watchdog.
+    pub(crate) fn take_pooled(self: &Arc<Self>, slot: usize) -> Result<Box<Instance>, Failure> {
+        match self.settings.isolation {
+            Isolation::Reuse => self.take_any().ok_or_else(|| self.starved()),
+            Isolation::Request => self.fresh(slot, Place::Pool),
+        }
     }
 
     pub(crate) fn give_to_pool(&self, instance: Box<Instance>) {
-        if let Err(instance) = self.spares.push(instance) {
+        let kept = match self.settings.isolation {
+            Isolation::Reuse => self.spares.push(instance),
+            Isolation::Request => Err(instance),
+        };
+        if let Err(instance) = kept {
             self.bury(instance);
         }
+    }
+
+    /// Any instance that nobody uses.
+    fn take_any(&self) -> Option<Box<Instance>> {
+        self.spares.pop().or_else(|| self.seats.iter().find_map(|seat| seat.instance.take()))
     }
 
     /// Where the policy's calls run now. A refused one whose time is over is readmitted by whoever asks first.
@@ -141,16 +162,18 @@ impl Inner {
     #[cold]
     pub(crate) fn failed(self: &Arc<Self>, instance: Box<Instance>, kind: FailureKind, place: Place) {
         self.bury(instance);
-        self.alive.fetch_sub(1, Ordering::Relaxed);
         if kind == FailureKind::Deadline {
             self.missed(place);
         }
-        self.ask_refill();
+        if self.settings.isolation == Isolation::Reuse {
+            self.alive.fetch_sub(1, Ordering::Relaxed);
+            self.ask_refill();
+        }
     }
 
     /// No instance was ready.
     #[cold]
-    pub(crate) fn starved(self: &Arc<Self>) -> Failure {
+    fn starved(self: &Arc<Self>) -> Failure {
         self.ask_refill();
         self.ledger.failure(FailureKind::Unavailable, "no instance is ready: it keeps failing and is being replaced")
     }
@@ -170,20 +193,42 @@ impl Inner {
             if !wait.is_zero() {
                 return Some(wait);
             }
-            let leash = Leash { watch: &self.engine().watch, slot, deadline: self.origin.refill_deadline };
-            let made = self.origin.blueprint.make(self.engine(), leash);
-            self.debt().add(begun.elapsed(), Instant::now());
+            let made = self.make(slot);
+            // One that every call uses up is no replacement: what it costs is that of the calls.
+            if self.settings.isolation == Isolation::Reuse {
+                self.debt().add(begun.elapsed(), Instant::now());
+            }
             match made {
-                Ok((instance, manifest)) if manifest == self.origin.raw_manifest => {
-                    self.ledger.instances.fetch_add(1, Ordering::Relaxed);
+                Ok(instance) => {
                     self.alive.fetch_add(1, Ordering::Relaxed);
-                    drop(self.spares.push(Box::new(instance)));
+                    drop(self.spares.push(instance));
                 }
-                Ok(_) => return Some(self.unfit("it answered with another manifest")),
-                Err(error) => return Some(self.unfit(&named(&self.settings.key, error).to_string())),
+                Err(unfit) => return Some(self.unfit(&unfit.reason)),
             }
         }
         None
+    }
+
+    /// One more instance, on a thread with that slot of the watchdog.
+    pub(super) fn make(&self, slot: usize) -> Result<Box<Instance>, Fault> {
+        let leash = Leash { watch: &self.engine().watch, slot, deadline: self.origin.refill_deadline };
+        match self.origin.blueprint.make(self.engine(), leash) {
+            Ok((instance, manifest)) if manifest == self.origin.raw_manifest => {
+                self.ledger.instances.fetch_add(1, Ordering::Relaxed);
+                Ok(Box::new(instance))
+            }
+            Ok(_) => {
+                let reason = "it answered with another manifest".to_owned();
+                Err(Fault { kind: FailureKind::Unavailable, reason })
+            }
+            Err(error) => {
+                let kind = match &error {
+                    MakeError::Configure(fault) => fault.kind,
+                    MakeError::Instance(_) | MakeError::Config(_) => FailureKind::Unavailable,
+                };
+                Err(Fault { kind, reason: named(&self.settings.key, error).to_string() })
+            }
+        }
     }
 
     pub(crate) fn reads_lazily(&self) -> bool {
@@ -206,7 +251,7 @@ impl Inner {
         Place::Pool
     }
 
-    fn missed(&self, place: Place) {
+    pub(super) fn missed(&self, place: Place) {
         let misses = match place {
             Place::Worker => &self.ledger.misses_on_workers,
             Place::Pool | Place::Refused => &self.ledger.misses_in_pool,
@@ -245,7 +290,7 @@ impl Inner {
         fresh
     }
 
-    fn ask_refill(self: &Arc<Self>) {
+    pub(super) fn ask_refill(self: &Arc<Self>) {
         if !self.refilling.swap(true, Ordering::SeqCst)
             && !self.engine().keeper.ask(Errand::Refill(Arc::downgrade(self)))
         {

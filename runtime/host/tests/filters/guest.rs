@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use weft_filter_build::{BuildOptions, CargoOutput};
 use weft_filter_host::{
-    Attribute, Component, Engine, EngineOptions, Failure, Message, NonUtf8, OnFailure, Policy, PolicySettings,
-    PrepareError, ResponseVerdict, Runner, Verdict, compile,
+    Attribute, Component, Engine, EngineOptions, Failure, Isolation, Message, NonUtf8, OnFailure, Policy,
+    PolicySettings, PrepareError, ResponseVerdict, Runner, Verdict, compile,
 };
 
 pub(crate) fn component() -> &'static [u8] {
@@ -87,6 +87,7 @@ pub(crate) fn settings(config: &str) -> PolicySettings {
         memory_max: 16 << 20,
         on_failure: OnFailure::Refuse,
         non_utf8: NonUtf8::Refuse,
+        isolation: Isolation::Reuse,
     }
 }
 

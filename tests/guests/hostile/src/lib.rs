@@ -9,7 +9,7 @@
 //! (the first call of an instance takes a hundred times as long).
 //! - `request`, `response`: `tag` (sets `x-hostile` to `note`), `leak` (keeps 64 KiB for ever), `slot`, `value`,
 //!   `status`, `size` (2 MiB of answer), `respond` (418), `lazy` (all header names into `x-hostile`), `log` (100
-//!   lines), `counted` (adds to its counter).
+//!   lines), `counted` (adds to its counter), `nth` (how many such calls the instance has had, into `x-hostile`).
 //! - `request` alone: `deny` (403, `note` as reason), `pick` (subset 7), `state` (70 KiB), `remember` (leaves `note` as
 //!   state; `response: "tag"` then sets `x-hostile` to it), `callout`, `echo` (`:path` and `x-user` into `x-hostile`).
 //! - `configure`: `refuse` (`note` as error), `differ` (another manifest each time), `lazy`, `callouts`, `bodies`,

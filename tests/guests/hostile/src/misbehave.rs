@@ -8,6 +8,8 @@ use std::hint::black_box;
 thread_local! {
     /// A first call was late already.
     static LATE: Cell<bool> = const { Cell::new(false) };
+    /// Of this instance, in either phase, before the one that runs.
+    static CALLS: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Behaviours that know no phase; any other name does nothing here.
@@ -33,6 +35,7 @@ pub(crate) fn edits(behaviour: &str, note: String) -> Option<Vec<Edit>> {
         "tag" => Some(vec![set(0, note)]),
         "slot" => Some(vec![set(42, note)]),
         "value" => Some(vec![set(0, "a\r\nx-admin: yes".to_owned())]),
+        "nth" => Some(vec![set(0, CALLS.replace(CALLS.get() + 1).to_string())]),
         "lazy" => Some(vec![set(0, lazily())]),
         "leak" => {
             std::mem::forget(black_box(vec![1u8; 64 << 10]));
