@@ -15,10 +15,12 @@ pub(crate) use manifest::with_manifests;
 use crate::Problem;
 use crate::fields::Place;
 use crate::kind::mesh::Mesh;
-use crate::object::Meta;
+use crate::kind::{DestinationRule, VirtualService};
+use crate::object::{Meta, Object};
 use crate::parse::Any;
 use crate::problem::{Code, Severity};
 use crate::world::Index;
+use std::sync::Arc;
 
 /// `objects` by age.
 pub(crate) fn across_objects(index: &Index, objects: &[&Any], mesh: &Mesh) -> Vec<Problem> {
@@ -36,6 +38,20 @@ pub(crate) fn across_objects(index: &Index, objects: &[&Any], mesh: &Mesh) -> Ve
         }
     }
     filter::attachments(index, &mut findings);
+    findings.problems
+}
+
+/// What [`across_objects`] finds at one VirtualService, its filters aside.
+pub(crate) fn virtual_service(index: &Index, object: &Arc<Object<VirtualService>>) -> Vec<Problem> {
+    let mut findings = Findings::default();
+    route::virtual_service(index, object, &mut findings);
+    findings.problems
+}
+
+/// What [`across_objects`] finds at one DestinationRule.
+pub(crate) fn rule(index: &Index, object: &Arc<Object<DestinationRule>>) -> Vec<Problem> {
+    let mut findings = Findings::default();
+    destination::rule(index, object, &mut findings);
     findings.problems
 }
 

@@ -31,7 +31,7 @@ pub use problem::{Code, Problem, Severity};
 pub use render::{render, render_resource};
 pub use source::SourceFile;
 pub use view::{FilterFact, FilterFacts, Hosts, ManifestFact, Peer, Peers, Subject, UnknownWorkload, View, Viewpoint};
-pub use world::{Member, ObjectState, ObjectVersion, Policy, Touched, World};
+pub use world::{Making, Member, ObjectState, ObjectVersion, Policy, Touched, World};
 pub use yaml::{YamlFault, from_yaml, to_yaml, to_yaml_documents};
 
 /// Every problem of these files, in reading order, as `weft check` prints them.

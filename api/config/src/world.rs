@@ -3,10 +3,13 @@
 //! It does not know where files come from, nor what a proxy makes of the configuration.
 
 mod attached;
+mod declaration;
 mod index;
 mod keep;
 mod located;
 mod policy;
+mod revision;
+mod step;
 mod touched;
 mod workforce;
 
@@ -19,26 +22,31 @@ pub(crate) use policy::{key, missing_key};
 pub use touched::Touched;
 
 use crate::kind::mesh::Mesh;
-use crate::object::digest;
 use crate::parse::{self, Any, ParsedFile};
 use crate::view::{FilterFacts, UnknownWorkload, View, Viewpoint};
 use crate::{Problem, SourceFile, check};
-use std::collections::BTreeMap;
+use rpds::RedBlackTreeMapSync;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use weft_snapshot::{Digest, Labels, SpiffeId, WorkloadName};
 
-type Files = BTreeMap<Arc<str>, Arc<ParsedFile>>;
+/// The next world shares what stays.
+type Files = RedBlackTreeMapSync<Arc<str>, Arc<ParsedFile>>;
 
 /// All configuration that counts at one moment.
 #[derive(Clone, Debug)]
 pub struct World {
-    mesh: Mesh,
+    mesh: Arc<Mesh>,
     files: Files,
     objects: keep::Objects,
     index: Arc<Index>,
-    problems: Vec<Problem>,
-    revision: String,
+    problems: Arc<Vec<Problem>>,
+    policies: Arc<Vec<Policy>>,
+    /// Services and ServiceEntries.
+    services: usize,
+    revision: revision::Revision,
+    making: Making,
     /// Of a cluster's objects that are broken now: the text that counts, by path.
     last_good: BTreeMap<Arc<str>, SourceFile>,
     touched: Touched,
@@ -46,8 +54,17 @@ pub struct World {
 
 impl Default for World {
     fn default() -> Self {
-        Self::assemble(BTreeMap::new(), keep::Kept::default(), &Index::default())
+        Self::assemble(Files::new_sync(), keep::Kept::default(), &Index::default())
     }
+}
+
+/// How a world came about, which makes no difference to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Making {
+    /// As the world before, with what has changed in its place: work for the change.
+    Step,
+    /// From everything: work for the whole world.
+    Whole,
 }
 
 /// What the control plane has to know of a workload that wants to join.
@@ -86,29 +103,36 @@ impl World {
     /// parsed again.
     pub fn build(files: &[SourceFile], previous: &World) -> World {
         let mut changes = Vec::new();
-        let mut parsed = Vec::with_capacity(files.len());
+        let mut known_before = 0;
         // Mostly the same files in the same order as before.
         let mut expected = previous.files.values();
         for file in files {
             let known = expected.next().filter(|known| Arc::ptr_eq(&known.source.path, &file.path));
             let known = known.or_else(|| previous.files.get(&file.path));
-            let now = match known {
-                Some(known) if known.source.is(file) => known.clone(),
-                known => {
-                    let now = Arc::new(parse::parse(file));
-                    changes.push((known.cloned(), Some(now.clone())));
-                    now
-                }
-            };
-            parsed.push((file.path.clone(), now));
+            known_before += usize::from(known.is_some());
+            if !known.is_some_and(|known| known.source.is(file)) {
+                changes.push((known.cloned(), Some(Arc::new(parse::parse(file)))));
+            }
         }
-        let parsed: Files = parsed.into_iter().collect();
-        if parsed.len() < previous.files.len() + changes.len() {
-            let gone = previous.files.iter().filter(|(path, _)| !parsed.contains_key(*path));
-            changes.extend(gone.map(|(_, file)| (Some(file.clone()), None)));
+        let gone = known_before < previous.files.size();
+        let next = if gone { None } else { step::step(previous, &changes) };
+        if let Some(mut world) = next {
+            world.making = Making::Step;
+            world.touched = touched::touched(&changes, &previous.index, &world.index);
+            return world;
         }
+        Self::build_whole(files, changes, previous)
+    }
+
+    fn build_whole(files: &[SourceFile], mut changes: Vec<touched::Change>, previous: &World) -> World {
+        let new = changes.iter().filter_map(|(_, now)| now.as_ref());
+        let new: HashMap<&Arc<str>, &Arc<ParsedFile>> = new.map(|file| (&file.source.path, file)).collect();
+        let now = |file: &SourceFile| new.get(&file.path).copied().or_else(|| previous.files.get(&file.path)).cloned();
+        let parsed: Files = files.iter().filter_map(|file| Some((file.path.clone(), now(file)?))).collect();
+        let gone = previous.files.iter().filter(|(path, _)| !parsed.contains_key(*path));
+        changes.extend(gone.map(|(_, file)| (Some(file.clone()), None)).collect::<Vec<_>>());
         let kept = keep::keep(&parsed, &previous.objects);
-        let last_good = previous.texts_of(&kept.objects);
+        let last_good = previous.texts_of(kept.objects.values());
         let mut world = Self::assemble(parsed, kept, &previous.index);
         world.last_good = last_good;
         world.touched = match world.mesh == previous.mesh {
@@ -118,6 +142,10 @@ impl World {
         world
     }
 
+    pub fn making(&self) -> Making {
+        self.making
+    }
+
     /// Whom the step from the world before to this one may concern.
     pub fn touched(&self) -> &Touched {
         &self.touched
@@ -125,12 +153,15 @@ impl World {
 
     /// Like [`World::build`], where `stored` holds good versions that `previous` may never have seen.
     pub fn build_after(files: &[SourceFile], previous: &World, stored: &[SourceFile]) -> World {
-        if stored.is_empty() {
+        let known = |file: &SourceFile| previous.last_good.get(&file.path) == Some(file);
+        if stored.iter().all(known) {
             return Self::build(files, previous);
         }
         let mut before = Self::build(stored, &World::default());
         before.last_good = stored.iter().map(|file| (file.path.clone(), file.clone())).collect();
-        before.objects.extend(previous.objects.iter().map(|(id, object)| (id.clone(), object.clone())));
+        for (id, object) in &previous.objects {
+            before.objects.insert_mut(id.clone(), object.clone());
+        }
         before.files = previous.files.clone();
         before.index = previous.index.clone();
         before.last_good.extend(previous.last_good.iter().map(|(path, file)| (path.clone(), file.clone())));
@@ -138,8 +169,8 @@ impl World {
     }
 
     /// The texts behind last good versions that were this world's, then or before.
-    fn texts_of(&self, objects: &keep::Objects) -> BTreeMap<Arc<str>, SourceFile> {
-        let earlier = objects.values().filter(|(_, version)| *version == ObjectVersion::LastGood);
+    fn texts_of<'a>(&self, objects: impl Iterator<Item = &'a (Any, ObjectVersion)>) -> BTreeMap<Arc<str>, SourceFile> {
+        let earlier = objects.filter(|(_, version)| *version == ObjectVersion::LastGood);
         let cluster = earlier.map(|(any, _)| any.meta()).filter(|meta| meta.age.created.is_some());
         let text = |path: &Arc<str>| {
             let known = self.last_good.get(path).or_else(|| self.files.get(path).map(|file| &file.source));
@@ -160,11 +191,14 @@ impl World {
 
     /// The problems that a file would have in this world, which stays as it is.
     pub fn judge(&self, file: &SourceFile) -> Vec<Problem> {
-        let mut files = self.files.clone();
-        files.insert(file.path.clone(), Arc::new(parse::parse(file)));
-        let kept = keep::keep(&files, &self.objects);
-        let problems = Self::assemble(files, kept, &self.index).problems;
-        problems.into_iter().filter(|problem| problem.file == *file.path).collect()
+        let parsed = Arc::new(parse::parse(file));
+        let change = (self.files.get(&file.path).cloned(), Some(parsed.clone()));
+        let next = step::step(self, &[change]).unwrap_or_else(|| {
+            let files = self.files.insert(file.path.clone(), parsed);
+            let kept = keep::keep(&files, &self.objects);
+            Self::assemble(files, kept, &self.index)
+        });
+        next.problems.iter().filter(|problem| problem.file == *file.path).cloned().collect()
     }
 
     fn assemble(files: Files, kept: keep::Kept, previous: &Index) -> Self {
@@ -184,28 +218,34 @@ impl World {
                 _ => {}
             }
         }
-        let facts = pods.iter().map(|pod| pod.hash()).chain(slices.iter().map(|slice| slice.hash()));
-        let ids: Vec<Digest> = by_age.iter().map(|any| any.hash()).chain(facts).collect();
-        let revision = digest(&ids).to_string();
+        let mut revision = revision::Revision::default();
+        let facts = files.values().flat_map(|file| &file.good);
+        let facts = facts.filter(|any| matches!(any, Any::Pod(_) | Any::EndpointSlice(_)));
+        by_age.iter().copied().chain(facts).for_each(|any| revision.add(any));
         let index = Index::new(Material { rules: &by_age, pods, slices, mesh: &mesh }, previous);
         problems.extend(check::across_objects(&index, &by_age, &mesh));
         problems.sort_by(Problem::reading_order);
         problems.dedup();
+        let services = by_age.iter().filter(|any| matches!(any, Any::Service(_) | Any::ServiceEntry(_))).count();
+        let policies = policy::attached(&index).into_values().filter(|policy| !policy.image.is_empty()).collect();
         Self {
-            mesh,
+            mesh: Arc::new(mesh),
             files,
-            objects: kept.objects,
+            objects: kept.objects.into_iter().collect(),
             index: Arc::new(index),
-            problems,
+            problems: Arc::new(problems),
+            policies: Arc::new(policies),
+            services,
             revision,
+            making: Making::Whole,
             last_good: BTreeMap::new(),
             touched: Touched::Everyone,
         }
     }
 
     /// Hash of all that counts: the same for the same content, wherever and whenever it was read.
-    pub fn revision(&self) -> &str {
-        &self.revision
+    pub fn revision(&self) -> String {
+        self.revision.to_string()
     }
 
     /// In reading order. Those that need the filters' manifests are [`World::filter_problems`].
@@ -223,21 +263,26 @@ impl World {
     }
 
     /// Every policy that is attached somewhere, by key.
-    pub fn policies(&self) -> Vec<Policy> {
-        policy::attached(&self.index).into_values().filter(|policy| !policy.image.is_empty()).collect()
+    pub fn policies(&self) -> &[Policy] {
+        &self.policies
+    }
+
+    /// Services and ServiceEntries.
+    pub fn services(&self) -> usize {
+        self.services
     }
 
     pub fn members(&self) -> impl Iterator<Item = Member> {
-        self.index.workforce.by_name.keys().filter_map(|name| self.member(name))
+        self.index.workforce.iter().filter_map(|(name, _)| self.member(name))
     }
 
     /// Pods that have a sidecar of this mesh, whether or not it has been heard of.
     pub fn injected(&self) -> impl Iterator<Item = &WorkloadName> {
-        self.index.workforce.by_name.iter().filter(|(_, entry)| entry.spec.is_in_mesh_as_pod()).map(|(name, _)| name)
+        self.index.workforce.iter().filter(|(_, entry)| entry.spec.is_in_mesh_as_pod()).map(|(name, _)| name)
     }
 
     pub fn member(&self, name: &WorkloadName) -> Option<Member> {
-        let entry = self.index.workforce.by_name.get(name)?;
+        let entry = self.index.workforce.get(name)?;
         let identity = crate::identity::spiffe_id(&self.mesh.trust_domain, entry).ok()?;
         let uid = entry.spec.pod.as_ref().map(|pod| pod.uid.clone());
         Some(Member { name: name.clone(), identity, labels: crate::identity::labels(entry), uid })

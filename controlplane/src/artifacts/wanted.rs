@@ -33,7 +33,7 @@ impl Wanted {
             .iter()
             .map(|registry| (registry.host.clone(), Needs::of_registry(registry, namespace)));
         let needs = needs.filter(|(_, needs)| *needs != Needs::default()).collect();
-        Self { policies: world.policies(), registries, needs }
+        Self { policies: world.policies().to_vec(), registries, needs }
     }
 }
 

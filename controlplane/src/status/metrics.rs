@@ -6,7 +6,7 @@ use std::fmt::{Display, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use weft_config::{Code, Problem, World};
+use weft_config::{Code, Making, Problem, World};
 
 pub(crate) struct Metrics {
     started: SystemTime,
@@ -30,6 +30,8 @@ pub(crate) struct Metrics {
     compilations: Arc<AtomicU64>,
     views: AtomicU64,
     snapshots: AtomicU64,
+    steps: AtomicU64,
+    wholes: AtomicU64,
 }
 
 /// Why proxies were looked at again.
@@ -81,6 +83,8 @@ impl Metrics {
             compilations: Arc::default(),
             views: AtomicU64::new(0),
             snapshots: AtomicU64::new(0),
+            steps: AtomicU64::new(0),
+            wholes: AtomicU64::new(0),
         }
     }
 
@@ -117,8 +121,11 @@ impl Metrics {
         self.problems.store(world.problems().len() as u64, Relaxed);
         let of_kinds = |problem: &&Problem| problem.code == Code::NotSupported && problem.field == "kind";
         self.unsupported.store(world.problems().iter().filter(of_kinds).count() as u64, Relaxed);
-        let services = world.objects().filter(|object| matches!(object.kind, "Service" | "ServiceEntry")).count();
-        self.services.store(services as u64, Relaxed);
+        self.services.store(world.services() as u64, Relaxed);
+        match world.making() {
+            Making::Step => self.steps.fetch_add(1, Relaxed),
+            Making::Whole => self.wholes.fetch_add(1, Relaxed),
+        };
     }
 
     /// So many proxies were looked at again, and so many snapshots compiled for what they see now.
@@ -184,6 +191,9 @@ impl Metrics {
             let labels = format!("type=\"{}\"", trigger.name());
             text.line("pilot_push_triggers", &labels, read(&self.triggers[trigger as usize]));
         }
+        text.head("weft_worlds_total", "counter", "Configurations taken in: by the change alone, or made anew.");
+        text.line("weft_worlds_total", "making=\"step\"", read(&self.steps));
+        text.line("weft_worlds_total", "making=\"whole\"", read(&self.wholes));
         let (views, snapshots) = self.work();
         text.one("weft_views_total", "counter", "Times that a proxy was looked at again.", "", views);
         text.one("weft_snapshots_total", "counter", "Snapshots compiled: for views that no proxy had.", "", snapshots);

@@ -36,7 +36,7 @@ use std::time::{Instant, SystemTime};
 use tellings::{Ground, Question, Tellings};
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
-use weft_config::{FilterFacts, Peers, Touched, World};
+use weft_config::{FilterFacts, Making, Peers, Touched, World};
 use weft_snapshot::{Trust, WorkloadName};
 
 /// The newest world, for those who only ask who is a member.
@@ -216,8 +216,12 @@ impl Loop {
         let wanted = Wanted::of(&world);
         let policies = wanted.policies.clone();
         let wanted = self.around.artifacts.want(wanted);
+        let making = world.making();
         self.adoption.propose(world, &self.files, (wanted, policies), now);
-        self.forget(now);
+        // By a step nobody comes or goes.
+        if making == Making::Whole {
+            self.forget(now);
+        }
     }
 
     fn trust_domain(&mut self, domain: &str) {
@@ -229,7 +233,7 @@ impl Loop {
     }
 
     fn adopt(&mut self, now: Instant) {
-        let before = self.adoption.current().map(|world| world.revision().to_owned());
+        let before = self.adoption.current().map(|world| world.revision());
         let facts = Arc::clone(self.adoption.facts());
         let step = self.adoption.step(&self.facts, now);
         self.stale_by_facts(&facts);
@@ -239,7 +243,7 @@ impl Loop {
             Step::Facts => (step, Touched::Everyone),
         };
         let Some(world) = self.adoption.current().filter(|_| step == Step::World) else { return };
-        if before.as_deref() != Some(world.revision()) {
+        if before.as_ref() != Some(&world.revision()) {
             tracing::info!(revision = world.revision(), problems = world.problems().len(), "configuration taken in");
             self.stale_where(&touched);
         } // else another text, the same meaning

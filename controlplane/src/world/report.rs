@@ -55,7 +55,7 @@ impl Loop {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             trust_domain: issuing.trust().trust_domain.clone(),
             configuration: Configuration {
-                revision: world.revision().to_owned(),
+                revision: world.revision(),
                 files: self.files.files.len(),
                 objects: objects.collect(),
                 waiting_for: self.adoption.untried(&self.facts),

@@ -48,7 +48,7 @@ fn caller(index: &Index, subject: &Subject) -> Result<Caller, UnknownWorkload> {
     let Subject::Workload(name) = subject else {
         return Ok(Caller { namespace: "default".into(), labels: LabelSet::new(), workload: None });
     };
-    let entry = index.workforce.by_name.get(name).ok_or_else(|| UnknownWorkload(name.clone()))?;
+    let entry = index.workforce.get(name).ok_or_else(|| UnknownWorkload(name.clone()))?;
     let workload = OwnWorkload {
         entry: entry.clone(),
         services: Vec::new(),

@@ -28,16 +28,25 @@ pub(crate) enum Site<'a> {
 pub(crate) fn attachments(index: &Index) -> Vec<Attached<'_>> {
     let mut found = Vec::new();
     for object in each(index) {
-        let attached = |site| move |attachment| Attached { object, attachment, site };
-        found.extend(object.spec.filters.iter().map(attached(Site::Whole)));
-        for route in &object.spec.http {
-            found.extend(route.filters.iter().map(attached(Site::Route(route))));
-            for destination in route.destinations() {
-                found.extend(destination.filters.iter().map(attached(Site::Destination)));
-            }
-        }
+        let attached = |(site, attachment)| Attached { object, attachment, site };
+        found.extend(of(object).map(attached));
     }
     found
+}
+
+/// Of one VirtualService, in the order in which they are written.
+pub(super) fn attachments_of(object: &Object<VirtualService>) -> impl Iterator<Item = &Attachment> {
+    of(object).map(|(_, attachment)| attachment)
+}
+
+fn of(object: &Object<VirtualService>) -> impl Iterator<Item = (Site<'_>, &Attachment)> {
+    let whole = object.spec.filters.iter().map(|attachment| (Site::Whole, attachment));
+    let routes = object.spec.http.iter().flat_map(|route| {
+        let own = route.filters.iter().map(move |attachment| (Site::Route(route), attachment));
+        let destinations = route.destinations().iter().flat_map(|destination| &destination.filters);
+        own.chain(destinations.map(|attachment| (Site::Destination, attachment)))
+    });
+    whole.chain(routes)
 }
 
 /// Every VirtualService once, though it lies under each of its hosts.

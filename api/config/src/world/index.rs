@@ -2,7 +2,8 @@
 //!
 //! It does not compile anything: it answers which objects count for whom.
 
-use super::located::{Located, OfService, Slices};
+use super::declaration::{Declaration, declaration};
+use super::located::{Located, Slices};
 use super::workforce::Workforce;
 use crate::identity;
 use crate::kind::destination_rule::Subset;
@@ -15,6 +16,7 @@ use crate::kind::{DestinationRule, EndpointSlice, Filter, PeerAuthentication, Se
 use crate::names::{self, ExportTo, LabelSet, selects};
 use crate::object::{Meta, Object, digest};
 use crate::parse::Any;
+use rpds::{HashTrieMapSync, RedBlackTreeMapSync};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use weft_snapshot::{Digest, Host, WorkloadName};
@@ -23,7 +25,7 @@ use weft_snapshot::{Digest, Host, WorkloadName};
 #[derive(Clone, Debug)]
 pub(crate) struct Declared {
     /// Of all but place, age and exportTo, which only decide which of several services counts.
-    hash: Digest,
+    pub(super) hash: Digest,
     pub(crate) host: Host,
     pub(crate) meta: Meta,
     pub(crate) ports: Vec<Port>,
@@ -77,54 +79,47 @@ pub(crate) struct Targeting {
     pub(crate) target: Target,
 }
 
-/// What a declaration is made of beside its host.
-struct Declaration {
-    ports: Vec<Port>,
-    export_to: ExportTo,
-    addresses: Vec<Host>,
-    discovery: Discovery,
-    backing: Backing,
-    /// That answer for it without being sent requests now: not ready yet, or no more.
-    members: Vec<WorkloadName>,
-}
-
+type NamedFilters = BTreeMap<(String, String), Arc<Object<Filter>>>;
 pub(crate) type RulesByHost = HashMap<Host, Vec<Arc<Object<DestinationRule>>>>;
 
-#[derive(Debug, Default)]
+/// Cheap to copy: what seldom changes lies in an `Arc` each, and the rest in maps that share all but the difference.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
     pub(crate) root_namespace: String,
     /// By host: a Kubernetes Service first, then by age.
-    pub(crate) services: BTreeMap<Host, Vec<Arc<Declared>>>,
+    pub(crate) services: RedBlackTreeMapSync<Host, Vec<Arc<Declared>>>,
     /// The host for which an address stands.
-    pub(crate) addresses: HashMap<Host, Host>,
+    pub(crate) addresses: Arc<HashMap<Host, Host>>,
     /// The host for which another is a mere name (ExternalName).
-    pub(crate) aliases: HashMap<Host, Host>,
+    pub(crate) aliases: Arc<HashMap<Host, Host>>,
     /// By host as written, wildcards too; by age.
-    pub(crate) virtual_services: BTreeMap<Host, Vec<Arc<Object<VirtualService>>>>,
+    pub(crate) virtual_services: RedBlackTreeMapSync<Host, Vec<Arc<Object<VirtualService>>>>,
     /// By namespace, then host as written; by age.
-    pub(crate) rules: HashMap<String, RulesByHost>,
+    pub(crate) rules: Arc<HashMap<String, RulesByHost>>,
     pub(crate) workforce: Arc<Workforce>,
     /// The services that a workload answers for.
-    pub(crate) memberships: HashMap<WorkloadName, Vec<Arc<Declared>>>,
+    pub(crate) memberships: HashTrieMapSync<WorkloadName, Vec<Arc<Declared>>>,
     /// By namespace; by age.
-    pub(crate) authentications: HashMap<String, Vec<Arc<Object<PeerAuthentication>>>>,
+    pub(crate) authentications: Arc<HashMap<String, Vec<Arc<Object<PeerAuthentication>>>>>,
     /// By namespace and name.
-    pub(crate) filters: BTreeMap<(String, String), Arc<Object<Filter>>>,
+    pub(crate) filters: Arc<NamedFilters>,
     /// Filters with a selector, by namespace; the highest priority first.
-    pub(crate) selecting: HashMap<String, Vec<Arc<Object<Filter>>>>,
+    pub(crate) selecting: Arc<HashMap<String, Vec<Arc<Object<Filter>>>>>,
     /// By the namespace and name of the VirtualService.
-    pub(crate) on_virtual_services: HashMap<(String, String), Vec<Targeting>>,
+    pub(crate) on_virtual_services: Arc<HashMap<(String, String), Vec<Targeting>>>,
     /// By the namespace and name of the Service.
-    pub(crate) on_services: HashMap<(String, String), Vec<Targeting>>,
-    made: HashMap<ObjectAt, Made>,
+    pub(crate) on_services: Arc<HashMap<(String, String), Vec<Targeting>>>,
+    /// By the host of a Service.
+    pub(super) made: HashTrieMapSync<Host, Made>,
 }
 
 /// A service as it was declared, and from what, so that it need not be made again.
-#[derive(Debug)]
-struct Made {
-    slices: Vec<Arc<Object<EndpointSlice>>>,
-    members: Arc<[WorkloadName]>,
-    declared: Arc<Declared>,
+#[derive(Clone, Debug)]
+pub(super) struct Made {
+    pub(super) service: Arc<Object<Service>>,
+    pub(super) slices: Vec<Arc<Object<EndpointSlice>>>,
+    pub(super) members: Arc<[WorkloadName]>,
+    pub(super) declared: Arc<Declared>,
 }
 
 /// What a world's index is made from.
@@ -141,11 +136,8 @@ struct Ground<'a> {
     workforce: &'a Workforce,
     slices: Slices<'a>,
     /// Of the world before, where its workforce is this one's.
-    made: Option<&'a HashMap<ObjectAt, Made>>,
+    made: Option<&'a HashTrieMapSync<Host, Made>>,
 }
-
-/// Where an object lies in memory: two that are alive at once are not at one place.
-type ObjectAt = usize;
 
 impl Index {
     /// What `previous` has made of the same objects is taken over.
@@ -155,7 +147,8 @@ impl Index {
             Any::WorkloadEntry(entry) => Some(entry.clone()),
             _ => None,
         });
-        let workforce = Workforce::of(pods.into_iter().chain(entries).collect(), &previous.workforce);
+        let all: Vec<_> = pods.into_iter().chain(entries).collect();
+        let workforce = Workforce::of(&all, &previous.workforce);
         let mut index =
             Self { root_namespace: mesh.root_namespace.clone(), workforce: workforce.clone(), ..Self::default() };
         let same = Arc::ptr_eq(&workforce, &previous.workforce);
@@ -167,14 +160,11 @@ impl Index {
         for any in rules {
             index.add(any, &ground);
         }
-        for services in index.services.values_mut() {
-            // Stable: by age within each.
-            services.sort_by_key(|declared| declared.meta.id.kind != crate::object::Kind::Service);
-        }
-        for filters in index.selecting.values_mut() {
+        for filters in Arc::make_mut(&mut index.selecting).values_mut() {
             filters.sort_by(|a, b| in_order(a, b));
         }
-        for targeting in index.on_virtual_services.values_mut().chain(index.on_services.values_mut()) {
+        let on_virtual_services = Arc::make_mut(&mut index.on_virtual_services).values_mut();
+        for targeting in on_virtual_services.chain(Arc::make_mut(&mut index.on_services).values_mut()) {
             targeting.sort_by(|a, b| in_order(&a.filter, &b.filter));
         }
         index
@@ -187,15 +177,19 @@ impl Index {
             Any::ServiceEntry(entry) => self.add_entry(entry, ground.workforce),
             Any::VirtualService(object) => {
                 for (host, _) in &object.spec.hosts {
-                    self.virtual_services.entry(host.clone()).or_default().push(object.clone());
+                    match self.virtual_services.get_mut(host) {
+                        Some(all) => all.push(object.clone()),
+                        None => self.virtual_services.insert_mut(host.clone(), vec![object.clone()]),
+                    }
                 }
             }
             Any::DestinationRule(rule) => {
-                let namespace = self.rules.entry(rule.meta.namespace().to_owned()).or_default();
+                let namespace = Arc::make_mut(&mut self.rules).entry(rule.meta.namespace().to_owned()).or_default();
                 namespace.entry(rule.spec.host.0.clone()).or_default().push(rule.clone());
             }
             Any::PeerAuthentication(policy) => {
-                self.authentications.entry(policy.meta.namespace().to_owned()).or_default().push(policy.clone());
+                let all = Arc::make_mut(&mut self.authentications);
+                all.entry(policy.meta.namespace().to_owned()).or_default().push(policy.clone());
             }
             Any::Filter(filter) => self.add_filter(filter),
         }
@@ -205,27 +199,26 @@ impl Index {
         let (spec, namespace) = (&service.spec, service.meta.namespace());
         let Ok(host) = names::service_host(&service.meta.id.name, namespace) else { return };
         if let Form::Alias(target) = &spec.form {
-            self.aliases.insert(host.clone(), target.clone());
+            Arc::make_mut(&mut self.aliases).insert(host.clone(), target.clone());
         }
         let of_service = ground.slices.of(namespace, &service.meta.id.name);
         let slices: Vec<_> = of_service.iter().flat_map(|slices| slices.slices().cloned()).collect();
-        let at: ObjectAt = Arc::as_ptr(service).addr();
         let same = |made: &&Made| {
-            made.slices.len() == slices.len() && made.slices.iter().zip(&slices).all(|(a, b)| Arc::ptr_eq(a, b))
+            let all_same = made.slices.iter().zip(&slices).all(|(a, b)| Arc::ptr_eq(a, b));
+            Arc::ptr_eq(&made.service, service) && made.slices.len() == slices.len() && all_same
         };
-        let made = ground.made.and_then(|made| made.get(&at)).filter(same);
-        if let Some(Made { members, declared, .. }) = made
-            && self.claim(&host, &spec.addresses) == declared.addresses
+        let made = ground.made.and_then(|made| made.get(&host)).filter(same);
+        if let Some(made) = made
+            && self.claim(&host, &spec.addresses) == made.declared.addresses
         {
-            let made = Made { slices, members: members.clone(), declared: declared.clone() };
             self.enter(&made.declared, &made.members);
-            self.made.insert(at, made);
+            self.made.insert_mut(host, made.clone());
             return;
         }
         let declaration = declaration(service, of_service.as_ref(), ground.workforce);
         let members: Arc<[WorkloadName]> = declaration.members.clone().into();
-        let declared = self.declare(host, &service.meta, declaration);
-        self.made.insert(at, Made { slices, members, declared });
+        let declared = self.declare(host.clone(), &service.meta, declaration);
+        self.made.insert_mut(host, Made { service: service.clone(), slices, members, declared });
     }
 
     fn add_entry(&mut self, entry: &Object<crate::kind::ServiceEntry>, workforce: &Workforce) {
@@ -265,8 +258,8 @@ impl Index {
 
     /// An address means one host: the oldest that claims it. Those that this one may have.
     fn claim(&mut self, host: &Host, addresses: &[Host]) -> Vec<Host> {
-        let mut claimed =
-            |address: &&Host| *self.addresses.entry((*address).clone()).or_insert_with(|| host.clone()) == *host;
+        let known = Arc::make_mut(&mut self.addresses);
+        let mut claimed = |address: &&Host| *known.entry((*address).clone()).or_insert_with(|| host.clone()) == *host;
         addresses.iter().filter(|address| claimed(address)).cloned().collect()
     }
 
@@ -279,17 +272,24 @@ impl Index {
         for name in members {
             match self.memberships.get_mut(name) {
                 Some(all) => all.push(declared.clone()),
-                None => drop(self.memberships.insert(name.clone(), vec![declared.clone()])),
+                None => self.memberships.insert_mut(name.clone(), vec![declared.clone()]),
             }
         }
-        self.services.entry(declared.host.clone()).or_default().push(declared.clone());
+        match self.services.get_mut(&declared.host) {
+            Some(all) => {
+                let is_service = |one: &Arc<Declared>| one.meta.id.kind == crate::object::Kind::Service;
+                let services = all.iter().take_while(|one| is_service(one)).count();
+                all.insert(if is_service(declared) { services } else { all.len() }, declared.clone());
+            }
+            None => self.services.insert_mut(declared.host.clone(), vec![declared.clone()]),
+        }
     }
 
     fn add_filter(&mut self, filter: &Arc<Object<Filter>>) {
         let id = &filter.meta.id;
-        self.filters.insert((id.namespace.clone(), id.name.clone()), filter.clone());
+        Arc::make_mut(&mut self.filters).insert((id.namespace.clone(), id.name.clone()), filter.clone());
         if filter.spec.selector.is_some() {
-            self.selecting.entry(id.namespace.clone()).or_default().push(filter.clone());
+            Arc::make_mut(&mut self.selecting).entry(id.namespace.clone()).or_default().push(filter.clone());
         }
         for target in &filter.spec.targets {
             let key = (id.namespace.clone(), target.name.clone());
@@ -297,7 +297,10 @@ impl Index {
                 TargetKind::Service => &mut self.on_services,
                 TargetKind::VirtualService(_) | TargetKind::Route(_) => &mut self.on_virtual_services,
             };
-            by_name.entry(key).or_default().push(Targeting { filter: filter.clone(), target: target.clone() });
+            Arc::make_mut(by_name)
+                .entry(key)
+                .or_default()
+                .push(Targeting { filter: filter.clone(), target: target.clone() });
         }
     }
 
@@ -418,7 +421,7 @@ impl Index {
         let chosen = |entry: &&Arc<Object<WorkloadEntry>>| {
             (everywhere || entry.meta.namespace() == namespace) && selects(selector, &entry.spec.labels)
         };
-        self.workforce.by_name.values().filter(chosen).collect()
+        self.workforce.iter().map(|(_, entry)| entry).filter(chosen).collect()
     }
 }
 
@@ -431,38 +434,6 @@ fn in_order(a: &Object<Filter>, b: &Object<Filter>) -> std::cmp::Ordering {
 /// Of several rules for one host in one namespace: the first with this subset.
 pub(crate) fn subset<'a>(rules: &'a [Arc<Object<DestinationRule>>], name: &str) -> Option<&'a Subset> {
     rules.iter().flat_map(|rule| &rule.spec.subsets).find(|subset| subset.name == name)
-}
-
-/// What answers for a Service, in a cluster or in a folder.
-fn declaration(service: &Object<Service>, slices: Option<&OfService<'_>>, workforce: &Workforce) -> Declaration {
-    let (spec, namespace) = (&service.spec, service.meta.namespace());
-    let selected = if spec.selector.is_empty() { Vec::new() } else { workforce.matching(namespace, &spec.selector) };
-    let mut members: Vec<WorkloadName> = selected.iter().map(|entry| identity::name(entry)).collect();
-    // Pods are endpoints where an EndpointSlice says so, and never because of their labels.
-    let entries: Vec<_> = selected.into_iter().filter(|entry| entry.spec.pod.is_none()).collect();
-    let discovery = if spec.form == Form::Headless { Discovery::ByAddress } else { Discovery::ByName };
-    let backing = match (&spec.form, slices) {
-        (Form::Alias(target), _) => {
-            Backing::Listed(vec![crate::kind::workload_entry::named(target.as_str(), spec.place.clone())])
-        }
-        (_, Some(slices)) => {
-            let located = slices.located(spec.addresses.first().map(Host::as_str), discovery);
-            let named = located.iter().filter_map(|one| one.pod.as_ref()).map(|pod| identity::name(pod));
-            members.extend(slices.pods().chain(named));
-            members.sort();
-            members.dedup();
-            Backing::Located(located, entries)
-        }
-        (_, None) => Backing::Workloads(entries),
-    };
-    Declaration {
-        ports: spec.ports.clone(),
-        export_to: spec.export_to.clone(),
-        addresses: spec.addresses.clone(),
-        discovery,
-        backing,
-        members,
-    }
 }
 
 const ALIASES_MAX: usize = 8;

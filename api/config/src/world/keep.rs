@@ -6,13 +6,15 @@ use super::ObjectVersion;
 use crate::object::{Kind, ObjectId};
 use crate::parse::{Any, Integrity};
 use crate::problem::{Code, Problem, Severity};
+use rpds::RedBlackTreeMapSync;
 use std::collections::BTreeMap;
 
-pub(super) type Objects = BTreeMap<ObjectId, (Any, ObjectVersion)>;
+/// Of a world; the next one shares what stays.
+pub(super) type Objects = RedBlackTreeMapSync<ObjectId, (Any, ObjectVersion)>;
 
 #[derive(Default)]
 pub(super) struct Kept {
-    pub(super) objects: Objects,
+    pub(super) objects: BTreeMap<ObjectId, (Any, ObjectVersion)>,
     /// For broken objects without an earlier version.
     pub(super) stand_ins: Vec<Any>,
     pub(super) problems: Vec<Problem>,

@@ -30,8 +30,8 @@ pub(super) struct Slices<'a> {
 
 /// Those of one Service.
 pub(super) struct OfService<'s> {
-    slices: &'s [&'s Arc<Object<EndpointSlice>>],
-    workforce: &'s Workforce,
+    pub(super) slices: &'s [&'s Arc<Object<EndpointSlice>>],
+    pub(super) workforce: &'s Workforce,
 }
 
 impl<'a> Slices<'a> {
@@ -69,7 +69,7 @@ impl OfService<'_> {
         let taking = all().filter(|(one, _)| one.taking == Taking::Requests && of_family(&one.address));
         let mut located: Vec<Located> = taking
             .map(|(one, ports)| {
-                let named = one.pod.as_ref().and_then(|name| self.workforce.by_name.get(name));
+                let named = one.pod.as_ref().and_then(|name| self.workforce.get(name));
                 let pod = named.or_else(|| self.workforce.at(&one.address));
                 Located { address: one.address, ports: ports.clone(), pod: pod.cloned() }
             })
@@ -83,6 +83,6 @@ impl OfService<'_> {
     /// Every pod that answers for it, now, soon or no more.
     pub(super) fn pods(&self) -> impl Iterator<Item = WorkloadName> {
         let endpoints = self.slices.iter().flat_map(|slice| &slice.spec.endpoints);
-        endpoints.filter_map(|one| one.pod.clone()).filter(|name| self.workforce.by_name.contains_key(name))
+        endpoints.filter_map(|one| one.pod.clone()).filter(|name| self.workforce.get(name).is_some())
     }
 }

@@ -165,7 +165,7 @@ impl Found<'_> {
 }
 
 /// The one whole object of a file, `Some(None)` where there is no file; `None` where there is anything else.
-fn single(file: Option<&ParsedFile>) -> Option<Option<&Any>> {
+pub(super) fn single(file: Option<&ParsedFile>) -> Option<Option<&Any>> {
     let Some(file) = file else { return Some(None) };
     match &file.good[..] {
         [any] if file.broken.is_empty() && file.integrity == Integrity::Whole => Some(Some(any)),

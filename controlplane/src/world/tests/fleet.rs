@@ -140,6 +140,7 @@ async fn a_change_is_work_for_those_whom_it_concerns() {
         let before = fleet.world.around.metrics.work();
         fleet.files.insert(make(7, round).path, make(7, round));
         fleet.settle();
+        assert_eq!(fleet.world.adoption.newest().making(), Making::Step, "{what}");
         let told = receive(&mut fleet.world, &mut fleet.inboxes).0;
         fleet.world.settle();
         let (views, snapshots) = fleet.world.around.metrics.work();
