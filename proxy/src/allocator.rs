@@ -9,13 +9,77 @@ use libmimalloc_sys::{
     mi_collect, mi_free, mi_malloc, mi_malloc_aligned, mi_realloc, mi_realloc_aligned, mi_zalloc, mi_zalloc_aligned,
 };
 use std::alloc::{GlobalAlloc, Layout};
+use std::cell::Cell;
+use std::ptr;
 
 pub(crate) struct Allocator;
 
 /// Gives back what the calling thread has freed.
 pub(crate) fn give_back() {
+    let _ = BUFFERS.try_with(Buffers::free);
     // SAFETY: no conditions.
     unsafe { mi_collect(true) }
+}
+
+/// Bytes that hyper reads at once. Each request frees two such blocks and asks for two, and mimalloc's quick way is for
+/// those of at most 1 KiB.
+const BUFFER_BYTES: usize = 8192;
+/// Blocks that a thread keeps for its next requests: half a MiB, for as many connections at once as a worker is likely to
+/// have work for. The rest, and all of them once connections have gone, is mimalloc's.
+const BUFFERS_MAX: u8 = 64;
+
+thread_local! {
+    static BUFFERS: Buffers = const { Buffers { first: Cell::new(ptr::null_mut()), count: Cell::new(0) } };
+}
+
+/// Free blocks of `BUFFER_BYTES`, each of which holds the address of the next.
+struct Buffers {
+    first: Cell<*mut *mut u8>,
+    count: Cell<u8>,
+}
+
+impl Buffers {
+    fn take(&self) -> Option<*mut u8> {
+        let first = self.first.get();
+        if first.is_null() {
+            return None;
+        }
+        // SAFETY: `keep` wrote the next one's address there, and the block has been nobody's since.
+        self.first.set(unsafe { *first }.cast());
+        self.count.set(self.count.get() - 1);
+        Some(first.cast())
+    }
+
+    /// # Safety
+    /// The block is nobody's, came from mimalloc, and has at least `BUFFER_BYTES`.
+    unsafe fn keep(&self, block: *mut u8) -> bool {
+        if self.count.get() == BUFFERS_MAX {
+            return false;
+        }
+        let block: *mut *mut u8 = block.cast();
+        // SAFETY: as the caller says; mimalloc's blocks of that size are aligned to 16 bytes.
+        unsafe { *block = self.first.get().cast() };
+        self.first.set(block);
+        self.count.set(self.count.get() + 1);
+        true
+    }
+
+    fn free(&self) {
+        while let Some(block) = self.take() {
+            // SAFETY: it came from mimalloc, as `keep` says.
+            unsafe { mi_free(block.cast()) };
+        }
+    }
+}
+
+impl Drop for Buffers {
+    fn drop(&mut self) {
+        self.free();
+    }
+}
+
+fn is_buffer(layout: Layout) -> bool {
+    layout.size() == BUFFER_BYTES && layout.align() <= ALIGNED
 }
 
 /// What any block of that size is aligned to.
@@ -31,6 +95,12 @@ const ALIGNED: usize = 16;
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let size = layout.size();
+        // Without them, where the thread is ending.
+        if is_buffer(layout)
+            && let Ok(Some(kept)) = BUFFERS.try_with(Buffers::take)
+        {
+            return kept;
+        }
         // SAFETY: no conditions.
         let block =
             unsafe { if usual(size, layout) { mi_malloc(size) } else { mi_malloc_aligned(size, layout.align()) } };
@@ -45,9 +115,13 @@ unsafe impl GlobalAlloc for Allocator {
         block.cast()
     }
 
-    unsafe fn dealloc(&self, block: *mut u8, _: Layout) {
-        // SAFETY: the caller's block came from here.
-        unsafe { mi_free(block.cast()) }
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's block came from here, and he is done with it.
+        unsafe {
+            if !is_buffer(layout) || !BUFFERS.try_with(|buffers| buffers.keep(block)).unwrap_or(false) {
+                mi_free(block.cast());
+            }
+        }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
@@ -57,5 +131,44 @@ unsafe impl GlobalAlloc for Allocator {
             if usual(size, layout) { mi_realloc(block, size) } else { mi_realloc_aligned(block, size, layout.align()) }
         };
         moved.cast()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Also those that grew or shrank to the size, came zeroed, or are freed by another thread than had asked for them.
+    #[test]
+    fn buffers_are_kept_apart_and_go_with_their_thread() {
+        let sizes = [BUFFER_BYTES, BUFFER_BYTES / 2, 2 * BUFFER_BYTES];
+        let made: Vec<Vec<u8>> = (0..200u8)
+            .map(|n| {
+                let mut block =
+                    if n % 3 == 0 { vec![0; sizes[usize::from(n) % 3]] } else { Vec::with_capacity(BUFFER_BYTES) };
+                assert!(block.iter().all(|byte| *byte == 0));
+                block.resize(BUFFER_BYTES, 0);
+                block.shrink_to_fit();
+                block.fill(n);
+                block
+            })
+            .collect();
+        for n in 0..200u8 {
+            assert!(made[usize::from(n)].iter().all(|byte| *byte == n), "{n}: nobody else's");
+        }
+        std::thread::spawn(move || {
+            drop(made);
+            assert_eq!(BUFFERS.with(|buffers| buffers.count.get()), BUFFERS_MAX);
+            let again: Vec<Vec<u8>> = (0..100u8).map(|n| vec![n + 1; BUFFER_BYTES]).collect();
+            assert_eq!(BUFFERS.with(|buffers| buffers.count.get()), 0);
+            for (n, block) in again.iter().enumerate() {
+                assert!(block.iter().all(|byte| usize::from(*byte) == n + 1), "{n}: nobody else's");
+            }
+            drop(again);
+            give_back();
+            assert_eq!(BUFFERS.with(|buffers| buffers.count.get()), 0);
+        })
+        .join()
+        .expect("no panic");
     }
 }

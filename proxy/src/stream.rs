@@ -2,6 +2,8 @@
 //!
 //! Reading ahead into `prefix` instead of peeking costs no system call of its own. It does not know protocols.
 
+mod tcp;
+
 use bytes::{Buf, BytesMut};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
@@ -14,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{client, server};
 
+use self::tcp::Tcp;
 use crate::connections::Activity;
 
 /// A connection as HTTP and TCP proxying see it.
@@ -26,7 +29,7 @@ pub struct Stream {
 }
 
 enum Carrier {
-    Tcp(TcpStream),
+    Tcp(Tcp),
     /// TLS that a peer opened, over what was a plain stream until then.
     Accepted(Box<server::TlsStream<Stream>>),
     /// TLS that this proxy opened.
@@ -37,7 +40,7 @@ enum Carrier {
 
 impl From<TcpStream> for Stream {
     fn from(tcp: TcpStream) -> Self {
-        Self::new(Carrier::Tcp(tcp))
+        Self::new(Carrier::Tcp(tcp.into()))
     }
 }
 
@@ -103,7 +106,7 @@ impl Stream {
 
     pub fn local_address(&self) -> Option<std::net::SocketAddr> {
         match &self.carrier {
-            Carrier::Tcp(tcp) => tcp.local_addr().ok(),
+            Carrier::Tcp(tcp) => tcp.socket().local_addr().ok(),
             Carrier::Dialled(tls) => tls.get_ref().0.local_addr().ok(),
             Carrier::Accepted(_) | Carrier::Upgraded(_) => None,
         }
@@ -133,7 +136,7 @@ impl AsyncRead for Stream {
 impl Carrier {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buffer),
+            Self::Tcp(tcp) => tcp.poll_read(cx, buffer),
             Self::Accepted(tls) => Pin::new(tls.as_mut()).poll_read(cx, buffer),
             Self::Dialled(tls) => Pin::new(tls.as_mut()).poll_read(cx, buffer),
             Self::Upgraded(io) => Pin::new(io.as_mut()).poll_read(cx, buffer),
@@ -152,7 +155,7 @@ impl Stream {
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.carrier {
-            Carrier::Tcp(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Carrier::Tcp(tcp) => tcp.pin().poll_write(cx, bytes),
             Carrier::Accepted(tls) => Pin::new(tls.as_mut()).poll_write(cx, bytes),
             Carrier::Dialled(tls) => Pin::new(tls.as_mut()).poll_write(cx, bytes),
             Carrier::Upgraded(io) => Pin::new(io.as_mut()).poll_write(cx, bytes),
@@ -165,7 +168,7 @@ impl AsyncWrite for Stream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match &mut self.carrier {
-            Carrier::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
+            Carrier::Tcp(tcp) => tcp.pin().poll_write_vectored(cx, slices),
             Carrier::Accepted(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, slices),
             Carrier::Dialled(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, slices),
             Carrier::Upgraded(io) => Pin::new(io.as_mut()).poll_write_vectored(cx, slices),
@@ -174,7 +177,7 @@ impl AsyncWrite for Stream {
 
     fn is_write_vectored(&self) -> bool {
         match &self.carrier {
-            Carrier::Tcp(tcp) => tcp.is_write_vectored(),
+            Carrier::Tcp(tcp) => tcp.socket().is_write_vectored(),
             Carrier::Accepted(tls) => tls.is_write_vectored(),
             Carrier::Dialled(tls) => tls.is_write_vectored(),
             Carrier::Upgraded(io) => io.is_write_vectored(),
@@ -183,7 +186,7 @@ impl AsyncWrite for Stream {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.carrier {
-            Carrier::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
+            Carrier::Tcp(tcp) => tcp.pin().poll_flush(cx),
             Carrier::Accepted(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
             Carrier::Dialled(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
             Carrier::Upgraded(io) => Pin::new(io.as_mut()).poll_flush(cx),
@@ -192,7 +195,7 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.carrier {
-            Carrier::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Carrier::Tcp(tcp) => tcp.pin().poll_shutdown(cx),
             Carrier::Accepted(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
             Carrier::Dialled(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
             Carrier::Upgraded(io) => Pin::new(io.as_mut()).poll_shutdown(cx),
