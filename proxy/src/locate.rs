@@ -51,7 +51,7 @@ impl Received {
 pub struct Memo {
     located: RefCell<Option<(Known, Located)>>,
     received: RefCell<Option<(Known, Received)>>,
-    /// The minute in which discovery was last told that the host is in use.
+    /// The minute in which it was last seen to that discovery knows that the host is in use.
     told: Cell<Option<u32>>,
 }
 
@@ -167,13 +167,19 @@ fn tell_used(connection: &Connection, authority: &Authority) {
     let minute = connection.worker.tick.seconds() / 60;
     if connection.memo.told.get() != Some(minute) {
         connection.memo.told.set(Some(minute));
+        let worker = &connection.worker;
+        let used = |host: &Host| {
+            if worker.told.first(host, minute) {
+                worker.discovery.used(host);
+            }
+        };
         if let Ok(host) = authority.host().parse() {
-            connection.worker.discovery.used(&host);
+            used(&host);
         }
         if let Origin::Captured(to) = &connection.origin
             && let Ok(address) = to.ip().to_string().parse()
         {
-            connection.worker.discovery.used(&address);
+            used(&address);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Nothing of it is shared with another worker, so nothing on a request's way is locked.
 
 use crate::connections::{Connections, Tick};
-use crate::discovery::Discovery;
+use crate::discovery::{Discovery, Told};
 use crate::headers::RequestIds;
 use crate::listener::{self, Door};
 use crate::plan::{PlanCell, PlanReader};
@@ -44,6 +44,7 @@ pub struct Worker {
     pub cell: Arc<PlanCell>,
     pub identity: Arc<IdentityCell>,
     pub discovery: Arc<dyn Discovery>,
+    pub told: Told,
     pub shard: Shard,
     pub runner: Runner,
     pub random: RequestIds,
@@ -90,6 +91,7 @@ impl Worker {
             cell: Arc::clone(&shared.plans),
             identity: Arc::clone(&shared.identity),
             discovery: Arc::clone(&shared.discovery),
+            told: Told::default(),
             shard: shared.telemetry.shard(index),
             runner: Runner::new(&shared.engine, index),
             random: RequestIds::seeded(),
