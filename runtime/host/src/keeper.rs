@@ -7,12 +7,15 @@ use crate::policy;
 use crate::watch::Watch;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 /// Errands that may wait. One that finds no room is done by whoever has it, or asked for again by the next call.
 const QUEUE_MAX: usize = 1024;
+/// Errands with which it is behind.
+const BEHIND: usize = 16;
 
 pub(crate) enum Errand {
     Bury(Box<Instance>),
@@ -22,22 +25,36 @@ pub(crate) enum Errand {
 
 pub(crate) struct Keeper {
     errands: SyncSender<Errand>,
+    /// Errands that wait or are being done.
+    open: Arc<AtomicUsize>,
 }
 
 impl Keeper {
     /// `slot` is the watchdog's, for the instances that it makes.
     pub(crate) fn start(watch: Arc<Watch>, slot: usize) -> std::io::Result<Self> {
         let (errands, queue) = sync_channel(QUEUE_MAX);
+        let open = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&open);
         std::thread::Builder::new().name("weft-filter-keeper".to_owned()).spawn(move || {
             watch.claim(slot);
-            keep(&queue, slot);
+            keep(&queue, slot, &counted);
         })?;
-        Ok(Self { errands })
+        Ok(Self { errands, open })
     }
 
     /// False where the queue is full; then the errand has been dropped, and with it what it holds.
     pub(crate) fn ask(&self, errand: Errand) -> bool {
-        self.errands.try_send(errand).is_ok()
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let taken = self.errands.try_send(errand).is_ok();
+        if !taken {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+        }
+        taken
+    }
+
+    /// It does not keep up: what it is given only grows the heap of what waits.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.open.load(Ordering::Relaxed) >= BEHIND
     }
 }
 
@@ -48,7 +65,7 @@ struct Later {
 }
 
 /// Ends with the engine, whose keeper holds the other end of the queue.
-fn keep(queue: &Receiver<Errand>, slot: usize) {
+fn keep(queue: &Receiver<Errand>, slot: usize, open: &AtomicUsize) {
     let mut later: BinaryHeap<Reverse<Later>> = BinaryHeap::new();
     loop {
         let now = Instant::now();
@@ -64,9 +81,10 @@ fn keep(queue: &Receiver<Errand>, slot: usize) {
         match errand {
             Ok(Errand::Bury(instance)) => drop(instance),
             Ok(Errand::Refill(policy)) => refill(policy, slot, &mut later),
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return,
         }
+        open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

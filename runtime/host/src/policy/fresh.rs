@@ -26,6 +26,14 @@ impl Inner {
         })
     }
 
+    /// Ends an instance that has served its call: here, where the keeper does not keep up, or what waits for it would hold
+    /// the memory and the address space of a thousand.
+    pub(super) fn spend(&self, instance: Box<Instance>) {
+        if !self.engine().keeper.is_behind() {
+            self.bury(instance);
+        }
+    }
+
     /// A policy of which each call needs an instance that takes longer to make than a call may run has its calls in the
     /// pool from the beginning, so that no worker waits for it.
     pub(super) fn settle(&self, quickest: Duration) {

@@ -116,7 +116,7 @@ impl Inner {
     #[inline]
     pub(crate) fn give_back(self: &Arc<Self>, worker: usize, instance: Box<Instance>) {
         if self.settings.isolation == Isolation::Request {
-            return self.bury(instance);
+            return self.spend(instance);
         }
         let instance =
             if instance.is_worn(self.engine().options.recycle_calls) { self.recycled(instance) } else { instance };
@@ -135,11 +135,10 @@ impl Inner {
     }
 
     pub(crate) fn give_to_pool(&self, instance: Box<Instance>) {
-        let kept = match self.settings.isolation {
-            Isolation::Reuse => self.spares.push(instance),
-            Isolation::Request => Err(instance),
-        };
-        if let Err(instance) = kept {
+        if self.settings.isolation == Isolation::Request {
+            return self.spend(instance);
+        }
+        if let Err(instance) = self.spares.push(instance) {
             self.bury(instance);
         }
     }
@@ -298,7 +297,7 @@ impl Inner {
         }
     }
 
-    fn bury(&self, instance: Box<Instance>) {
+    pub(super) fn bury(&self, instance: Box<Instance>) {
         // Where the queue is full it is dropped here and now.
         self.engine().keeper.ask(Errand::Bury(instance));
     }
