@@ -4,7 +4,7 @@
 //! A value, replaced as a whole; it does not know how it came about.
 
 use super::problem::FilterProblem;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use weft_config::{FilterFact, FilterFacts, ManifestFact};
 use weft_filter_host::Manifest;
@@ -15,6 +15,8 @@ use weft_snapshot::{Digest, FilterKey};
 pub struct Facts {
     /// Number of the last [`super::Wanted`] that is taken in here (see [`super::Artifacts::want`]).
     pub reflects: u64,
+    /// Artifact keys for which everything is compiled: this program's own and those that were demanded.
+    pub keys: BTreeSet<String>,
     /// Policies that are wanted and have been admitted; those that never were are missing.
     pub policies: BTreeMap<FilterKey, PolicyFact>,
     /// All artifacts that may be fetched: those of `policies`, and for a while what they ran before.
@@ -81,6 +83,15 @@ impl Facts {
 
     pub fn problems(&self) -> impl Iterator<Item = &FilterProblem> {
         self.filters.values().flat_map(|filter| &filter.problems)
+    }
+
+    /// True while these policies may still be compiled for this key.
+    pub fn compiling(&self, key: &str, policies: &BTreeSet<FilterKey>) -> bool {
+        let at_work = |policy: &FilterKey| {
+            let filter = policy.0.split('#').next().unwrap_or_default();
+            self.filters.get(filter).is_some_and(|filter| filter.progress == Progress::Working)
+        };
+        policies.iter().any(|policy| !self.keys.contains(key) || at_work(policy))
     }
 
     /// True when everything wanted was tried at least once.

@@ -163,13 +163,13 @@ impl Job {
     async fn prepare(&self, shop: &Arc<Workshop>, version: Version) -> Result<(Good, Vec<Trouble>), Vec<Trouble>> {
         let mut troubles = Vec::new();
         let mut own = None;
-        for (key, program) in &shop.compilers {
-            match shop.compiled(version.component, key, program).await {
-                Ok(artifact) if *key == artifact_key() => own = Some(artifact),
+        for key in shop.keys() {
+            match shop.compiled(version.component, &key).await {
+                Ok(artifact) if key == artifact_key() => own = Some(artifact),
                 Ok(_) => {}
                 Err(reason) => {
                     let trouble = refusal(version, &reason, "build the component with a current `weft filter build`");
-                    if *key == artifact_key() {
+                    if key == artifact_key() {
                         return Err(vec![trouble]);
                     }
                     let reason = format!("for proxies with the key {key}: {reason}");

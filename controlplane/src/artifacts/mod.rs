@@ -31,7 +31,7 @@ pub use problem::{FilterProblem, ProblemKind};
 pub use stock::{Intake, Item, Stock};
 pub use wanted::Wanted;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -47,8 +47,8 @@ pub struct ArtifactsOptions {
     pub folder: PathBuf,
     /// Runs `configure` as admission.
     pub engine: Engine,
-    /// By artifact key, the program whose hidden subcommand `filter-compile` makes such artifacts. Usually one: this
-    /// program, under its own key.
+    /// By artifact key, the program whose hidden subcommand `filter-compile` makes such artifacts: this program, under
+    /// its own key and that of the other processors it can compile for, and those of earlier releases.
     pub compilers: BTreeMap<String, PathBuf>,
     pub limits: Limits,
     /// Where what registries want to see lies in a cluster.
@@ -65,10 +65,12 @@ impl ArtifactsOptions {
     pub fn add_compilers(&mut self, folder: &Path) -> std::io::Result<()> {
         for entry in std::fs::read_dir(folder)? {
             let path = entry?.path();
-            match weft_filter_host::compile::key_of(&path) {
-                Ok(key) => {
-                    tracing::info!(program = %path.display(), key, "compiles filters too");
-                    self.compilers.entry(key).or_insert(path);
+            match weft_filter_host::compile::keys_of(&path) {
+                Ok(keys) => {
+                    for key in keys {
+                        tracing::info!(program = %path.display(), key, "compiles filters too");
+                        self.compilers.entry(key).or_insert_with(|| path.clone());
+                    }
                 }
                 Err(error) => tracing::warn!(%error, "a file in --compilers is passed over"),
             }
@@ -76,9 +78,10 @@ impl ArtifactsOptions {
         Ok(())
     }
 
-    /// This program compiles, for proxies of its own version.
+    /// This program compiles, for proxies of its own version on any processor.
     pub fn new(folder: PathBuf, engine: Engine) -> std::io::Result<Self> {
-        let compilers = BTreeMap::from([(weft_filter_host::artifact_key(), std::env::current_exe()?)]);
+        let program = std::env::current_exe()?;
+        let compilers = weft_filter_host::compile::keys().into_iter().map(|key| (key, program.clone())).collect();
         Ok(Self {
             folder,
             engine,
@@ -95,6 +98,7 @@ impl ArtifactsOptions {
 #[derive(Clone)]
 pub struct Artifacts {
     wanted: watch::Sender<(u64, Wanted)>,
+    demanded: watch::Sender<BTreeSet<String>>,
     facts: watch::Receiver<Arc<Facts>>,
     shop: Arc<Workshop>,
 }
@@ -103,11 +107,21 @@ impl Artifacts {
     /// Opens the store and starts the loop on the runtime at hand.
     pub fn start(options: ArtifactsOptions) -> Result<Self, StateError> {
         let (wanted, wants) = watch::channel((0, Wanted::default()));
+        let (demanded, demands) = watch::channel(BTreeSet::new());
         let (publish, facts) = watch::channel(Arc::default());
-        let running = run::Loop::open(options, wants, publish)?;
+        let running = run::Loop::open(options, run::Asked { wants, demands }, publish)?;
         let shop = running.shop();
         tokio::spawn(running.run());
-        Ok(Self { wanted, facts, shop })
+        Ok(Self { wanted, demanded, facts, shop })
+    }
+
+    /// From now on everything wanted is compiled for this key too; false where there is no compiler for it.
+    pub fn demand(&self, key: &str) -> bool {
+        let served = self.shop.compilers.contains_key(key);
+        if served && *key != weft_filter_host::artifact_key() {
+            self.demanded.send_if_modified(|keys| keys.insert(key.to_owned()));
+        }
+        served
     }
 
     /// Answers a running number: facts that reflect it have taken `wanted` in, and hold what was last good of it. What

@@ -23,6 +23,7 @@ use weft_oci::Limits;
 /// What may happen.
 enum Event {
     Wanted,
+    Demanded,
     Done {
         filter: String,
         number: u64,
@@ -34,15 +35,24 @@ enum Event {
     Closed,
 }
 
+/// What comes from outside.
+pub(super) struct Asked {
+    pub(super) wants: watch::Receiver<(u64, Wanted)>,
+    /// Artifact keys beside this program's own.
+    pub(super) demands: watch::Receiver<BTreeSet<String>>,
+}
+
 pub(super) struct Loop {
     shop: Arc<Workshop>,
     limits: Limits,
     cupboard: Arc<dyn Cupboard>,
     sources: Arc<Sources>,
     wanted: Wanted,
-    wants: watch::Receiver<(u64, Wanted)>,
+    asked: Asked,
     publish: watch::Sender<Arc<Facts>>,
     tracks: Tracks,
+    /// For which everything has been put to work.
+    keys: BTreeSet<String>,
     written: BTreeMap<String, Good>,
     retired: Retired,
     /// Jobs put their outcomes in; it holds more than there are jobs, since each Filter has one at most.
@@ -57,7 +67,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 impl Loop {
     pub(super) fn open(
         options: ArtifactsOptions,
-        wants: watch::Receiver<(u64, Wanted)>,
+        asked: Asked,
         publish: watch::Sender<Arc<Facts>>,
     ) -> Result<Self, StateError> {
         let store = Store::open(&options.folder)?;
@@ -66,6 +76,7 @@ impl Loop {
             store,
             engine: options.engine,
             compilers: options.compilers,
+            demanded: asked.demands.clone(),
             compiling: Semaphore::new(1),
             pulling: Semaphore::new(PULLS_MAX),
             peers: options.peers,
@@ -73,12 +84,13 @@ impl Loop {
         };
         let wanted = Wanted::default();
         Ok(Self {
+            keys: shop.keys(),
             shop: Arc::new(shop),
             sources: Arc::new(sources(&wanted, &options.limits, &options.cupboard)),
             limits: options.limits,
             cupboard: options.cupboard,
             wanted,
-            wants,
+            asked,
             publish,
             tracks: Tracks::new(written.clone()),
             written,
@@ -96,6 +108,10 @@ impl Loop {
         loop {
             match self.event().await {
                 Event::Wanted => self.want(),
+                Event::Demanded => {
+                    self.keys = self.shop.keys();
+                    self.tracks.keys_changed(Instant::now());
+                }
                 Event::Done { filter, number, outcome } => {
                     self.tracks.done(&filter, number, *outcome, Instant::now());
                 }
@@ -114,10 +130,12 @@ impl Loop {
         let now = Instant::now();
         let wait = self.tracks.next().map_or(SWEEP_EVERY, |next| next.saturating_duration_since(now).min(SWEEP_EVERY));
         tokio::select! {
-            changed = self.wants.changed() => match changed {
+            changed = self.asked.wants.changed() => match changed {
                 Ok(()) => Event::Wanted,
                 Err(_) => Event::Closed,
             },
+            // Whoever closes the one closes the other.
+            Ok(()) = self.asked.demands.changed() => Event::Demanded,
             Some(done) = self.outcomes.1.recv() => done,
             () = self.layouts.changed.notified() => Event::LayoutChanged,
             () = tokio::time::sleep(wait) => Event::Due,
@@ -125,7 +143,7 @@ impl Loop {
     }
 
     fn want(&mut self) {
-        let (number, wanted) = self.wants.borrow_and_update().clone();
+        let (number, wanted) = self.asked.wants.borrow_and_update().clone();
         let now = Instant::now();
         if (&wanted.registries, &wanted.needs) != (&self.wanted.registries, &self.wanted.needs) {
             self.sources = Arc::new(sources(&wanted, &self.limits, &self.cupboard));
@@ -170,6 +188,7 @@ impl Loop {
 
     fn publish(&self) {
         let facts = self.tracks.facts(&self.shop.store, self.shop.store.held().into_keys());
+        let facts = Facts { keys: self.keys.clone(), ..facts };
         self.publish.send_if_modified(|current| {
             let changed = **current != facts;
             if changed {

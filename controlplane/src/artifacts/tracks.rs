@@ -115,6 +115,14 @@ impl Tracks {
         }
     }
 
+    /// What is good has to be compiled for another key too.
+    pub(super) fn keys_changed(&mut self, now: Instant) {
+        for track in self.filters.values_mut() {
+            track.due = Some((now, lookup(&track.ask, track.good.as_ref())));
+            track.progress = Progress::Working;
+        }
+    }
+
     pub(super) fn layouts(&self) -> BTreeSet<PathBuf> {
         self.filters.values().filter_map(Track::followed_layout).collect()
     }

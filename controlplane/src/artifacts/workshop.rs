@@ -7,19 +7,23 @@ use super::good::PolicyAsk;
 use super::peers::{Made, Peers};
 use super::stock::{Item, Stock};
 use super::store::Store;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::Semaphore;
-use weft_filter_host::{Engine, Isolation, Manifest, NonUtf8, OnFailure, PolicySettings, admission, compile};
+use tokio::sync::{Semaphore, watch};
+use weft_filter_host::{
+    Engine, Isolation, Manifest, NonUtf8, OnFailure, PolicySettings, admission, artifact_key, compile,
+};
 use weft_snapshot::{Digest, FilterKey};
 
 pub(super) struct Workshop {
     pub(super) store: Store,
     pub(super) engine: Engine,
     pub(super) compilers: BTreeMap<String, PathBuf>,
+    /// Keys of `compilers` for which proxies have asked, beside this program's own.
+    pub(super) demanded: watch::Receiver<BTreeSet<String>>,
     /// One compilation at a time: it takes all cores and much memory.
     pub(super) compiling: Semaphore,
     pub(super) pulling: Semaphore,
@@ -31,20 +35,24 @@ pub(super) struct Workshop {
 pub(super) const PULLS_MAX: usize = 4;
 
 impl Workshop {
+    /// What is compiled for now.
+    pub(super) fn keys(&self) -> BTreeSet<String> {
+        std::iter::once(artifact_key()).chain(self.demanded.borrow().iter().cloned()).collect()
+    }
+
+    fn compiler(&self, key: &str) -> Result<&Path, String> {
+        self.compilers.get(key).map(PathBuf::as_path).ok_or_else(|| format!("there is no compiler for {key} here"))
+    }
+
     /// One replica compiles for all; where it does not, this one does.
-    pub(super) async fn compiled(
-        self: &Arc<Self>,
-        component: Digest,
-        key: &str,
-        program: &Path,
-    ) -> Result<Artifact, String> {
+    pub(super) async fn compiled(self: &Arc<Self>, component: Digest, key: &str) -> Result<Artifact, String> {
         if self.store.artifact(component, key).is_none()
             && self.peers.make(component, key, &Stock::of(&self.store)).await == Made::There
             && let Some(artifact) = self.store.artifact(component, key)
         {
             return Ok(artifact);
         }
-        self.compiled_here(component, key, program).await
+        self.compiled_here(component, key).await
     }
 
     /// For another replica, which may have got the component first.
@@ -53,7 +61,7 @@ impl Workshop {
         if let Some(item) = stock.artifact(component, key) {
             return Ok(item);
         }
-        let program = self.compilers.get(key).ok_or_else(|| format!("there is no compiler for {key} here"))?;
+        self.compiler(key)?;
         let arrived = async {
             while self.store.component(component).is_none() {
                 tokio::time::sleep(LOOK_AGAIN).await;
@@ -61,16 +69,17 @@ impl Workshop {
         };
         let absent = |_| format!("the component {component} did not come here within {ARRIVAL_MAX:?}");
         tokio::time::timeout(ARRIVAL_MAX, arrived).await.map_err(absent)?;
-        self.compiled_here(component, key, program).await?;
+        self.compiled_here(component, key).await?;
         stock.artifact(component, key).ok_or_else(|| "what was compiled is gone again".to_owned())
     }
 
-    async fn compiled_here(self: &Arc<Self>, component: Digest, key: &str, program: &Path) -> Result<Artifact, String> {
+    async fn compiled_here(self: &Arc<Self>, component: Digest, key: &str) -> Result<Artifact, String> {
+        let program = self.compiler(key)?.to_owned();
         let _turn = self.compiling.acquire().await;
         if let Some(artifact) = self.store.artifact(component, key) {
             return Ok(artifact);
         }
-        let (shop, key, program) = (Arc::clone(self), key.to_owned(), program.to_owned());
+        let (shop, key) = (Arc::clone(self), key.to_owned());
         blocking(move || {
             let path = shop.store.component(component).ok_or("the component is gone from the store")?;
             let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;

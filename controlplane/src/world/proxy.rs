@@ -65,7 +65,8 @@ pub(super) struct Refused {
 /// The first update of a stream is sent even if it changes nothing: it says that the proxy is current.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum First {
-    Due,
+    /// Since it connected.
+    Due(Instant),
     Sent,
 }
 
@@ -97,7 +98,7 @@ impl Proxy {
             flight: None,
             refused: None,
             behind: None,
-            first: First::Due,
+            first: First::Due(now),
             running: joining.running,
             waits: Some((joining.seen, now)),
         }
@@ -135,6 +136,13 @@ impl Proxy {
         let (on, out): (Vec<_>, Vec<_>) = lacking.partition(|(key, _)| self.running.contains_key(*key));
         let names = |of: Vec<(&FilterKey, _)>| of.into_iter().map(|(key, _)| key.0.clone()).collect();
         (names(on), names(out))
+    }
+
+    /// True where it has been told nothing yet and filters of what it would be told are still being compiled for its kind
+    /// of machine: told now, it would begin with refusing requests.
+    pub(super) fn is_early(&self, facts: &Facts, now: Instant) -> bool {
+        let (First::Due(since), Some(target)) = (self.first, &self.target) else { return false };
+        now.saturating_duration_since(since) < EARLY_MAX && facts.compiling(&self.artifact_key, &target.lacking)
     }
 
     /// True where an older state of the cluster than the one that it knows would be told.
@@ -194,7 +202,7 @@ impl Proxy {
 
     /// True where something is to be told, now or once what holds it back has gone.
     pub(super) fn is_due(&self) -> bool {
-        let news = |target: &Arc<Telling>| target.revision != self.has.revision() || self.first == First::Due;
+        let news = |target: &Arc<Telling>| target.revision != self.has.revision() || self.first != First::Sent;
         self.flight.is_none() && self.target.as_ref().is_some_and(news)
     }
 
@@ -258,6 +266,8 @@ impl Refused {
 
 /// How long a proxy that was told something newer elsewhere may be left as it is.
 const BEHIND_MAX: Duration = Duration::from_secs(30);
+/// How long a proxy's first filters may take, of which it would otherwise refuse the requests.
+const EARLY_MAX: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(10);
 const AGAIN_MAX: Duration = Duration::from_secs(300);
 /// Loading a large filter takes seconds.

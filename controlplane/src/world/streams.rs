@@ -26,6 +26,7 @@ impl Loop {
         }
         tracing::info!(%workload, version = joining.version, remote = %joining.remote, "proxy connected");
         self.around.metrics.triggered(Trigger::Proxy);
+        self.around.artifacts.demand(&joining.artifact_key);
         self.audience.add(stream, &workload);
         self.proxies.insert(stream, Proxy::new(joining, now));
         self.mark(stream);
@@ -121,6 +122,9 @@ impl Loop {
         let Some(proxy) = self.proxies.get_mut(&stream) else { return };
         // It must not refuse plain text before its callers can know of it.
         if self.peers.get(&proxy.workload) != self.joined.peer(&proxy.workload).as_ref() {
+            return;
+        }
+        if proxy.is_early(self.adoption.facts(), now) && self.around.artifacts.demand(&proxy.artifact_key) {
             return;
         }
         let Some(mut update) = proxy.next_update(self.adoption.seen(), now) else { return };

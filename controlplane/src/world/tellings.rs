@@ -17,6 +17,8 @@ pub(super) struct Telling {
     /// What a proxy that is told this may fetch.
     pub(super) artifacts: BTreeSet<Digest>,
     pub(super) filters: BTreeSet<FilterKey>,
+    /// Of `filters`, those that cannot be fetched (yet).
+    pub(super) lacking: BTreeSet<FilterKey>,
     /// The cluster's rules that it is made of: path, and digest of what each says. In the order of paths.
     pub(super) objects: Vec<(Arc<str>, Digest)>,
     /// Of which it says something.
@@ -31,12 +33,15 @@ impl Telling {
     pub(super) fn of_snapshot(snapshot: &Snapshot) -> Self {
         let ledger = Ledger::of(snapshot);
         let artifacts = snapshot.filters().filter_map(|filter| filter.artifact).collect();
+        let lacking = snapshot.filters().filter(|filter| filter.artifact.is_none());
+        let lacking = lacking.map(|filter| filter.key.clone()).collect();
         Self {
             revision: ledger.revision(),
             holding: ledger.holding(),
             ledger,
             artifacts,
             filters: snapshot.filters().map(|filter| filter.key.clone()).collect(),
+            lacking,
             objects: Vec::new(),
             hosts: BTreeSet::new(),
         }

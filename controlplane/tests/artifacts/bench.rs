@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use weft_config::Policy;
 use weft_controlplane::artifacts::{Artifacts, ArtifactsOptions, Facts, FilterProblem, NoPeers, Peers, Wanted};
-use weft_filter_host::{Engine, EngineOptions, artifact_key};
+use weft_filter_host::{Engine, EngineOptions, artifact_key, compile::keys};
 use weft_oci::{Artifact, Images, Limits, Loopback, Pushed, Reference, Registries};
 use weft_snapshot::FilterKey;
 
@@ -106,7 +106,7 @@ impl Bench {
         self.artifacts = None;
         let mut options = ArtifactsOptions::new(self.store(), engine()).unwrap();
         let compiler = PathBuf::from(env!("CARGO_BIN_EXE_weft-controlplane"));
-        options.compilers = [(artifact_key(), compiler)].into();
+        options.compilers = keys().into_iter().map(|key| (key, compiler.clone())).collect();
         options.limits = Limits { attempts_max: 1, ..Limits::default() };
         options.peers = Arc::clone(&self.peers);
         options.compilations = Arc::clone(&self.compilations);

@@ -1,9 +1,10 @@
 //! What becomes of a filter whose image, tag or config changes as it should.
 
 use crate::bench::{Bench, CONFIG, FILTER, OTHER_CONFIG, headers, modes, policy, push, running, told, wanted};
+use std::collections::BTreeSet;
 use std::time::Duration;
-use weft_controlplane::artifacts::Version;
-use weft_filter_host::artifact_key;
+use weft_controlplane::artifacts::{Facts, Version};
+use weft_filter_host::{artifact_key, compile};
 use weft_snapshot::FilterKey;
 use weft_tests::Registry;
 
@@ -31,6 +32,33 @@ async fn a_filter_from_a_registry_becomes_ready() {
     for (path, mode) in modes(&bench.store()) {
         assert_eq!(mode, if path.is_dir() { 0o700 } else { 0o600 }, "{}", path.display());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(target_os = "linux")]
+async fn it_is_compiled_for_another_processor_once_a_proxy_on_one_asks() {
+    let bench = Bench::new();
+    let image = bench.images("1");
+    let pushed = push(&image, headers(1)).await;
+    let before = bench.want(wanted(vec![policy(&image, CONFIG, None)])).await;
+    assert_eq!((before.artifacts.len(), bench.compilations()), (1, 1), "not before");
+    let other = compile::keys().into_iter().find(|key| *key != artifact_key()).expect("a second key");
+    let (here, absent) = (BTreeSet::from([FilterKey(FILTER.to_owned())]), BTreeSet::new());
+    assert!(before.compiling(&other, &here), "a proxy on one may wait for it");
+    assert!(!before.compiling(&other, &absent) && !before.compiling(&artifact_key(), &here));
+    assert!(!bench.artifacts().demand("another-wasmtime"), "nobody compiles for that");
+    assert!(bench.artifacts().demand(&artifact_key()) && bench.artifacts().demand(&other));
+    let served = |key: &str, facts: &Facts| facts.filter_facts(key)[&FilterKey(FILTER.to_owned())].artifact;
+    let facts = bench.facts("both", |facts| facts.settled() && served(&other, facts).is_some()).await;
+    assert!(!facts.compiling(&other, &here));
+    let artifact = &facts.artifacts[&served(&other, &facts).unwrap()];
+    assert_eq!((&artifact.key, artifact.component), (&other, pushed.component));
+    assert_eq!((running(&facts).0, bench.compilations()), (pushed.component, 2), "once for each");
+    // What comes later is there for both at the same time.
+    let next = push(&bench.images("2"), headers(2)).await;
+    let facts = bench.want(wanted(vec![policy(&bench.images("2"), CONFIG, None)])).await;
+    assert_eq!((running(&facts).0, bench.compilations()), (next.component, 4));
+    assert!(served(&other, &facts).is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]

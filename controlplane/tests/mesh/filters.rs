@@ -107,3 +107,23 @@ async fn a_filter_reaches_those_whose_rules_name_it_and_a_moved_tag_is_an_update
     let mut again = held.clone().connect_with(process.stream, hello).await.unwrap();
     assert_eq!(again.receive().await.unwrap().revision, held.ledger.revision());
 }
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn the_first_that_a_sidecar_on_another_processor_hears_has_its_filters() {
+    let mesh = Mesh::bookinfo();
+    Box::pin(push(&mesh, "v1=90,v2=10")).await;
+    mesh.write("filters.yaml", MESH);
+    let process = Process::start(&mesh);
+    let mut own = join(&mesh, &process, "productpage", &["reviews"]).await;
+    own.update().await;
+    let other = weft_filter_host::compile::keys().into_iter().nth(1).expect("a second key");
+    let token = mesh.token("default/ratings");
+    let kept = Kept::join(process.stream, &token, "default/ratings-v1").await.unwrap();
+    let hello = weft_wire::proto::Hello { artifact_key: other, ..kept.hello(&["reviews"]) };
+    let mut sidecar = kept.connect_with(process.stream, hello).await.unwrap();
+    sidecar.update().await;
+    let (here, there) = (filter(&own).expect("the rule's"), filter(&sidecar).expect("the rule's"));
+    assert_eq!(here.component, there.component);
+    assert!(there.artifact.is_some() && there.artifact != here.artifact, "{here:?} {there:?}");
+}

@@ -8,6 +8,7 @@ use crate::host::{self, Host};
 use crate::keeper::Keeper;
 use crate::pool::Pool;
 use crate::settings;
+use crate::target::Target;
 use crate::watch::Watch;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
@@ -81,7 +82,7 @@ impl Engine {
     /// Starts two threads: the watchdog and the keeper.
     pub fn new(options: EngineOptions) -> Result<Self, EngineError> {
         if let Some(feature) = settings::missing_cpu_feature() {
-            return Err(EngineError::Cpu { feature, baseline: settings::BASELINE });
+            return Err(EngineError::Cpu { feature, baseline: Target::OWN.baseline() });
         }
         let wasm = settings::to_run().and_then(|config| wasmtime::Engine::new(&config)).map_err(refused)?;
         let linker = host::linker(&wasm).map_err(refused)?;

@@ -25,6 +25,7 @@ mod pool;
 mod rehearsal;
 mod runner;
 mod settings;
+mod target;
 mod verdict;
 mod watch;
 

@@ -4,21 +4,14 @@
 //! nothing here is left to a default: the CLI (with the compiler) and the lean sidecar (without) must agree. It does
 //! not know instances or policies.
 
+use crate::target::Target;
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 use std::num::NonZeroUsize;
 use std::sync::OnceLock;
 use wasmtime::{Config, Inlining, InstanceAllocationStrategy, ModuleVersionStrategy};
 
 /// The exact version in the workspace's Cargo.toml; a test holds the two together.
 pub(crate) const WASMTIME: &str = "48.0.8";
-
-/// The CPU that filters are compiled for: SSE4.2 and POPCNT, every x86 server since 2009. Filters move strings, and
-/// gain nothing from AVX that would pay for a second artifact.
-#[cfg(target_arch = "x86_64")]
-pub(crate) const BASELINE: &str = "x86-64-v2";
-#[cfg(target_arch = "aarch64")]
-pub(crate) const BASELINE: &str = "armv8.0-a";
 
 /// Linear memory that any policy may have, in bytes.
 pub(crate) const MEMORY_BYTES_MAX: u64 = 256 << 20;
@@ -50,23 +43,22 @@ pub(crate) fn to_run() -> wasmtime::Result<Config> {
 
 /// For compiling artifacts: the same code-changing settings, an explicit target.
 #[cfg(feature = "compiler")]
-pub(crate) fn to_compile() -> wasmtime::Result<Config> {
+pub(crate) fn to_compile(target: Target) -> wasmtime::Result<Config> {
     let mut config = shared()?;
-    config.module_version(ModuleVersionStrategy::Custom(artifact_key()))?;
+    config.module_version(ModuleVersionStrategy::Custom(key_for(target)))?;
     // Without an explicit target, Cranelift would use what this very CPU can do.
-    config.target(target())?;
+    config.target(target.triple())?;
     config.strategy(wasmtime::Strategy::Cranelift);
     config.cranelift_opt_level(wasmtime::OptLevel::Speed);
     config.cranelift_nan_canonicalization(false);
     config.cranelift_debug_verifier(false);
     config.parallel_compilation(true);
-    #[cfg(target_arch = "x86_64")]
-    {
+    if let Some(flag) = target.cranelift_flag() {
         // SAFETY: the flag only says which CPU instructions may be used; a CPU without them is refused at load and by
         // `Engine::new`.
         #[allow(unsafe_code)]
         unsafe {
-            config.cranelift_flag_enable(BASELINE);
+            config.cranelift_flag_enable(flag);
         }
     }
     Ok(config)
@@ -76,16 +68,18 @@ pub(crate) fn to_compile() -> wasmtime::Result<Config> {
 /// settings. Letters, digits, `.`, `-` and `_` only.
 pub fn artifact_key() -> String {
     static KEY: OnceLock<String> = OnceLock::new();
-    KEY.get_or_init(|| {
-        let settings = shared().and_then(|config| wasmtime::Engine::new(&config));
-        let hash = Sha256::digest(describe(&settings.expect("these settings hold on every system we build for")));
-        let mut key = format!("wasmtime-{WASMTIME}-{}-{}-{BASELINE}-", std::env::consts::ARCH, std::env::consts::OS);
-        for byte in &hash[..8] {
-            let _ = write!(key, "{byte:02x}");
-        }
-        key
-    })
-    .clone()
+    KEY.get_or_init(|| key_for(Target::OWN)).clone()
+}
+
+/// The same of a build of this version for another target.
+pub(crate) fn key_for(target: Target) -> String {
+    static SETTINGS: OnceLock<String> = OnceLock::new();
+    let settings = SETTINGS.get_or_init(|| {
+        let engine = shared().and_then(|config| wasmtime::Engine::new(&config));
+        let hash = Sha256::digest(describe(&engine.expect("these settings hold on every system we build for")));
+        hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    });
+    format!("wasmtime-{WASMTIME}-{target}-{}-{settings}", target.baseline())
 }
 
 fn shared() -> wasmtime::Result<Config> {
@@ -180,16 +174,6 @@ fn describe(engine: &wasmtime::Engine) -> String {
         engine.get_gc_heap_initial_size(),
         engine.get_gc_heap_may_move(),
     )
-}
-
-#[cfg(feature = "compiler")]
-fn target() -> &'static str {
-    match (std::env::consts::ARCH, std::env::consts::OS) {
-        ("x86_64", "macos") => "x86_64-apple-darwin",
-        ("x86_64", _) => "x86_64-unknown-linux-gnu",
-        ("aarch64", "macos") => "aarch64-apple-darwin",
-        _ => "aarch64-unknown-linux-gnu",
-    }
 }
 
 /// The first feature of the baseline that this CPU lacks.

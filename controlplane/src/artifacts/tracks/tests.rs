@@ -174,3 +174,22 @@ fn a_folder_is_watched_where_its_tag_is_followed() {
         assert_eq!(!tracks.start(now).is_empty(), watched, "refresh {refresh:?}");
     }
 }
+
+#[test]
+fn another_key_is_compiled_for_without_looking_the_tag_up() {
+    let now = Instant::now();
+    let ask = ask("{}", None);
+    let mut tracks = Tracks::default();
+    tracks.want(1, asks(ask.clone()), now);
+    let job = only(tracks.start(now));
+    tracks.done(NAME, job.number, succeeded(&ask, 1), now);
+    assert_eq!(tracks.start(now), []);
+    tracks.keys_changed(now);
+    assert_eq!(tracks.filters[NAME].progress, Progress::Working);
+    let job = only(tracks.start(now));
+    assert_eq!((job.lookup, job.good), (Lookup::Keep, Some(good(&ask, 1))));
+    tracks.keys_changed(now);
+    tracks.done(NAME, job.number, succeeded(&ask, 1), now);
+    assert_eq!(tracks.filters[NAME].progress, Progress::Working, "that job began before the third key was known");
+    assert_eq!(only(tracks.start(now)).lookup, Lookup::Keep);
+}

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::artifacts::{FilterStatus, Progress};
 use tokio::sync::{mpsc, oneshot};
 use weft_snapshot::{Answer as HostAnswer, Digest, Snapshot};
 use weft_wire::Ledger;
@@ -168,4 +169,35 @@ fn what_runs_goes_on_where_nothing_else_can_be_loaded() {
     assert_eq!(told("shop/served"), new(Some(digest(8))), "what can be loaded is");
     assert_eq!(told("shop/on"), Some((Some(digest(3)), Some(digest(4)), Some("old".to_owned()))));
     assert_eq!(told("shop/out"), new(None), "what never ran there does not begin to");
+}
+
+#[test]
+fn a_first_answer_waits_for_filters_that_are_being_compiled_for_its_machine() {
+    let start = Instant::now();
+    let filter = |progress| FilterStatus { image: String::new(), running: None, progress, problems: Vec::new() };
+    let facts = |keys: &[&str], progress| Facts {
+        keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+        filters: BTreeMap::from([("shop/guard".to_owned(), filter(progress))]),
+        ..Facts::default()
+    };
+    let without = telling(&["a"]);
+    let mut with = Telling::of_snapshot(&snapshot(&["a"]));
+    with.lacking.insert(FilterKey("shop/guard#1".to_owned()));
+    let with = Arc::new(with);
+    let (settled, working) = (Progress::Settled, Progress::Working);
+    let rows = [
+        ("nothing lacks", &without, facts(&[], working), 0, false),
+        ("its key is not known there yet", &with, facts(&["own"], settled), 0, true),
+        ("it is being compiled", &with, facts(&["own", "other"], working), 9, true),
+        ("too long", &with, facts(&["own", "other"], working), 10, false),
+        ("it was tried and failed", &with, facts(&["own", "other"], settled), 0, false),
+    ];
+    for (row, target, facts, seconds, want) in rows {
+        let mut proxy = Proxy::new(Joining { artifact_key: "other".to_owned(), ..joining(&[]) }, start);
+        let now = start + Duration::from_secs(seconds);
+        proxy.aim(Arc::clone(target), now);
+        assert_eq!(proxy.is_early(&facts, now), want, "{row}");
+        sent(&mut proxy, now).unwrap();
+        assert!(!proxy.is_early(&facts, now), "{row}: once it has been told something, it is told everything");
+    }
 }

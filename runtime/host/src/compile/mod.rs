@@ -9,16 +9,18 @@ mod inspect;
 pub use child::child_main;
 pub use inspect::{COMPONENT_BYTES_MAX, CONFIG_SCHEMA_SECTION, InspectError, Inspected, inspect};
 
+use crate::target::Target;
 use crate::{artifact_key, settings};
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// Of a program that only says its key.
+/// Of a program that only says its keys.
 const KEY_TIME_MAX: Duration = Duration::from_secs(10);
-const KEY_BYTES_MAX: u64 = 1024;
+const KEY_BYTES_MAX: u64 = 4096;
 
 /// The hidden subcommand of every binary that can compile.
 pub const SUBCOMMAND: &str = "filter-compile";
@@ -45,12 +47,23 @@ pub enum CompileError {
     WrongKey { program: PathBuf, found: String, wanted: String },
 }
 
-/// Compiles in this process: what the child does, and tests that need no isolation.
+/// Compiles for this build's own artifact key, in this process: tests that need no isolation.
 pub fn compile(component: &[u8]) -> Result<Vec<u8>, CompileError> {
+    compile_for(Target::OWN, component)
+}
+
+/// Compiles in this process: what the child does.
+fn compile_for(target: Target, component: &[u8]) -> Result<Vec<u8>, CompileError> {
     inspect(component)?;
     let refused = |error: wasmtime::Error| CompileError::Refused { reason: format!("{error:#}") };
-    let engine = settings::to_compile().and_then(|config| wasmtime::Engine::new(&config)).map_err(refused)?;
+    let engine = settings::to_compile(target).and_then(|config| wasmtime::Engine::new(&config)).map_err(refused)?;
     engine.precompile_component(component).map_err(refused)
+}
+
+/// The artifact keys for which this build can compile, its own first: sidecars of the same release may run on another
+/// processor.
+pub fn keys() -> Vec<String> {
+    Target::compiled().into_iter().map(settings::key_for).collect()
 }
 
 /// Runs `PROGRAM filter-compile` for this build's own artifact key. Blocks.
@@ -58,12 +71,12 @@ pub fn in_subprocess(program: &Path, component: &[u8]) -> Result<Vec<u8>, Compil
     in_subprocess_for(program, &artifact_key(), component)
 }
 
-/// The artifact key for which a program compiles, as it says itself. Blocks.
-pub fn key_of(program: &Path) -> Result<String, CompileError> {
+/// The artifact keys for which a program compiles, as it says itself: one a line. Blocks.
+pub fn keys_of(program: &Path) -> Result<BTreeSet<String>, CompileError> {
     let start = |source| CompileError::Start { program: program.to_owned(), source };
     let silent = || CompileError::NoKey { program: program.to_owned() };
     let mut child = Command::new(program)
-        .args([SUBCOMMAND, child::ASK_KEY])
+        .args([SUBCOMMAND, child::ASK_KEYS])
         .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -73,13 +86,17 @@ pub fn key_of(program: &Path) -> Result<String, CompileError> {
     let stdout = child.stdout.take();
     let status = wait(&mut child, Instant::now() + KEY_TIME_MAX).map_err(start)?;
     let said = stdout.map(|stdout| read_at_most(stdout, KEY_BYTES_MAX)).unwrap_or_default();
-    let key = String::from_utf8(said).map_err(|_| silent())?.trim().to_owned();
-    let plausible = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b'@');
-    if status.is_some_and(|status| status.success()) && plausible { Ok(key) } else { Err(silent()) }
+    let said = String::from_utf8(said).map_err(|_| silent())?;
+    let keys: BTreeSet<String> = said.lines().map(|line| line.trim().to_owned()).collect();
+    let plausible = |key: &String| {
+        !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b'@')
+    };
+    let ended_well = status.is_some_and(|status| status.success());
+    if ended_well && !keys.is_empty() && keys.iter().all(plausible) { Ok(keys) } else { Err(silent()) }
 }
 
-/// Runs `PROGRAM filter-compile` for sidecars with another key than this build's: during an upgrade, the previous
-/// version's program still compiles for the previous version's sidecars. Blocks.
+/// Runs `PROGRAM filter-compile` for sidecars with another key than this build's: those on another processor, and during
+/// an upgrade those of the previous version, for which its program still compiles. Blocks.
 pub fn in_subprocess_for(program: &Path, key: &str, component: &[u8]) -> Result<Vec<u8>, CompileError> {
     inspect(component)?;
     let start = |source| CompileError::Start { program: program.to_owned(), source };

@@ -116,6 +116,29 @@ fn the_subprocess_compiles_what_can_be_compiled() {
     }
     let other = compile::in_subprocess_for(compiler(), "another-key", component()).unwrap_err().to_string();
     assert!(other.contains(&artifact_key()) && other.contains("another-key"), "{other}");
+    assert_eq!(compile::keys_of(compiler()).unwrap(), compile::keys().into_iter().collect());
     let absent = compile::in_subprocess(Path::new("/does/not/exist"), component()).unwrap_err().to_string();
     assert!(absent.contains("/does/not/exist"), "{absent}");
+}
+
+/// A control plane on one processor has sidecars on both.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_subprocess_compiles_for_the_other_processor_too() {
+    // `e_machine` of an ELF file.
+    let machine = |artifact: &[u8]| u16::from_le_bytes([artifact[18], artifact[19]]);
+    let bench = Bench::new();
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("artifact");
+    let keys = compile::keys();
+    let made = keys.iter().map(|key| compile::in_subprocess_for(compiler(), key, component()).unwrap());
+    let made: Vec<Vec<u8>> = made.collect();
+    assert_eq!(keys[0], artifact_key());
+    let mut machines: Vec<u16> = made.iter().map(|artifact| machine(artifact)).collect();
+    assert_eq!(machines[0], machine(&std::fs::read(artifact()).unwrap()));
+    machines.sort_unstable();
+    assert_eq!(machines, [62, 183], "x86-64 and AArch64");
+    std::fs::write(&path, &made[1]).unwrap();
+    let error = Component::load(&bench.engine, &path).err().unwrap().to_string();
+    assert!(error.contains(&artifact_key()), "{error}");
 }
