@@ -158,7 +158,7 @@ fn the_control_plane_is_killed() {
     scaled(2);
     control_plane_is_ready();
     see(&shop.inside, &shop, "x-route", "wrong");
-    load.stop("both control planes replaced, and what was kept for them is not what was good").assert_felt();
+    load.settle("both control planes replaced, and what was kept for them is not what was good").assert_felt();
 }
 
 /// The control plane first, the sidecars after; until then older ones are served by the new one.
