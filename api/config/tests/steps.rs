@@ -74,7 +74,19 @@ fn cluster() -> Files {
         let spec = json!({"spec": {"host": format!("s{n}"), "subsets": subsets}});
         object(istio, "DestinationRule", &format!("s{n}"), spec)
     }));
+    // Another name for a Service, with a rule of its own.
+    let alias = json!({"type": "ExternalName", "externalName": "s1.shop.svc.cluster.local"});
     files.extend([
+        object("v1", "Service", "alias", json!({"spec": alias})),
+        object(istio, "DestinationRule", "alias", json!({"spec": {"host": "alias", "subsets": subsets}})),
+    ]);
+    // Another word for a Service, by another object.
+    let entry = json!({
+        "hosts": ["s2.shop.svc.cluster.local"], "ports": [{"number": 81, "name": "http", "protocol": "HTTP"}],
+        "resolution": "STATIC", "workloadSelector": {"labels": {"app": "s2", "version": "v0"}},
+    });
+    files.extend([
+        object(istio, "ServiceEntry", "s2", json!({"spec": entry})),
         object("weft.dev/v1alpha1", "Filter", "guard", json!({"spec": {"image": "oci://registry.example/guard:1"}})),
         object("security.istio.io/v1", "PeerAuthentication", "all", json!({"spec": {"mtls": {"mode": "STRICT"}}})),
     ]);

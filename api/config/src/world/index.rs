@@ -320,7 +320,7 @@ impl Index {
     }
 
     /// The host at the end of a chain of names.
-    fn aliased(&self, host: &Host) -> Option<&Host> {
+    pub(super) fn aliased(&self, host: &Host) -> Option<&Host> {
         let mut target = self.aliases.get(host)?;
         for _ in 0..ALIASES_MAX {
             match self.aliases.get(target) {

@@ -13,9 +13,10 @@ use crate::check;
 use crate::identity;
 use crate::kind::{EndpointSlice, VirtualService, WorkloadEntry};
 use crate::names;
-use crate::object::Object;
+use crate::object::{Kind, Object};
 use crate::parse::{Any, ParsedFile};
 use std::sync::Arc;
+use weft_snapshot::Host;
 
 /// `None`: more may follow from a change than is done here.
 pub(super) fn step(previous: &World, changes: &[Change]) -> Option<World> {
@@ -105,6 +106,10 @@ fn pod(index: &mut Index, old: &Arc<Object<WorkloadEntry>>, new: &Arc<Object<Wor
     let name = identity::name(new);
     index.workforce = Arc::new(index.workforce.with(&name, old, new)?);
     let declared = index.memberships.get(&name).cloned().unwrap_or_default();
+    // A ServiceEntry may select it too, and even for the host of a Service.
+    if declared.iter().any(|declared| declared.meta.id.kind != Kind::Service) {
+        return None;
+    }
     let mut found = Found::default();
     for host in declared.iter().map(|declared| &declared.host) {
         found.before.extend(problems(index, host));
@@ -134,9 +139,11 @@ impl World {
     }
 }
 
-/// Of the rules that look at the workloads behind a service.
-fn problems(index: &Index, host: &weft_snapshot::Host) -> Vec<Problem> {
-    index.rules.values().filter_map(|by_host| by_host.get(host)).flatten().flat_map(|r| check::rule(index, r)).collect()
+/// Of the rules that look at the workloads behind a service, by its own name or another.
+fn problems(index: &Index, host: &Host) -> Vec<Problem> {
+    let names = || index.aliases.keys().filter(|alias| index.aliased(alias) == Some(host)).chain([host]);
+    let rules = index.rules.values().flat_map(|by_host| names().filter_map(|name| by_host.get(name)));
+    rules.flatten().flat_map(|rule| check::rule(index, rule)).collect()
 }
 
 /// More than that, and building anew is no worse.
