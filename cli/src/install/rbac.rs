@@ -5,6 +5,7 @@
 use super::choice::Choice;
 use super::objects::{NAME, NAMESPACE, control_plane_labels, labels, metadata};
 use serde_json::{Value, json};
+use weft_controlplane::kube::custom;
 
 pub(crate) const SECRET_READER: &str = "weft-secret-reader";
 
@@ -66,24 +67,12 @@ const WATCH: &[&str] = &["list", "watch"];
 
 /// What lies in every namespace, or in none.
 fn cluster_role() -> Value {
-    let networking = ["virtualservices", "destinationrules", "serviceentries", "workloadentries"];
-    let rules = [
+    let mut rules = vec![
         // Discovery; at admission the labels of a pod's namespace are asked for, whatever the watch has seen.
         rule("", &["services", "pods", "namespaces"], WATCH),
         rule("", &["namespaces"], &["get"]),
         rule("discovery.k8s.io", &["endpointslices"], WATCH),
-        // Configuration, and the truth about it.
-        rule("networking.istio.io", &networking, WATCH),
-        rule("security.istio.io", &["peerauthentications"], WATCH),
-        rule("weft.dev", &["filters", "meshes"], WATCH),
-        rule("networking.istio.io", &networking.map(|name| format!("{name}/status")), &["patch"]),
-        rule("security.istio.io", &["peerauthentications/status"], &["patch"]),
-        rule("weft.dev", &["filters/status", "meshes/status"], &["patch"]),
         rule("events.k8s.io", &["events"], &["create", "patch"]),
-        // What would be a hole if nobody said that it is not acted on, and whose CRDs ours are.
-        rule("networking.istio.io", &["gateways", "sidecars"], WATCH),
-        rule("security.istio.io", &["authorizationpolicies", "requestauthentications"], WATCH),
-        rule("extensions.istio.io", &["wasmplugins"], WATCH),
         rule("apiextensions.k8s.io", &["customresourcedefinitions"], WATCH),
         // Who a pod is.
         rule("authentication.k8s.io", &["tokenreviews"], &["create"]),
@@ -99,6 +88,12 @@ fn cluster_role() -> Value {
             &["list", "watch", "patch"],
         ),
     ];
+    // Configuration, and what would be a hole if nobody said that it is not acted on.
+    rules.extend(custom::watched().map(|(group, resources)| rule(group, &resources, WATCH)));
+    // The truth about it.
+    let status = |resource: &str| format!("{resource}/status");
+    let statuses = |resources: Vec<&str>| resources.into_iter().map(status).collect::<Vec<_>>();
+    rules.extend(custom::counting().map(|(group, resources)| rule(group, &statuses(resources), &["patch"])));
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "ClusterRole",

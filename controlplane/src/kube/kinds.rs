@@ -4,6 +4,7 @@
 //! not know what the objects mean.
 
 use super::Here;
+use super::custom::{CUSTOM, Custom};
 use super::trim::{seen, seen_last_good, seen_name, seen_pod};
 use super::watch::{Change, Changes, events, follow};
 use futures_util::StreamExt;
@@ -19,42 +20,6 @@ use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
 use tokio::task::JoinHandle;
 
-/// A kind that a CustomResourceDefinition brings.
-pub(super) struct Custom {
-    group: &'static str,
-    pub(super) kind: &'static str,
-    plural: &'static str,
-    /// The best first.
-    versions: &'static [&'static str],
-    part: Part,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    Whole,
-    /// Not supported: that there is one is all that has to be known.
-    Name,
-}
-
-const fn custom(group: &'static str, kind: &'static str, plural: &'static str, part: Part) -> Custom {
-    Custom { group, kind, plural, versions: &["v1", "v1beta1", "v1alpha3", "v1alpha1"], part }
-}
-
-pub(super) const CUSTOM: &[Custom] = &[
-    custom("networking.istio.io", "VirtualService", "virtualservices", Part::Whole),
-    custom("networking.istio.io", "DestinationRule", "destinationrules", Part::Whole),
-    custom("networking.istio.io", "ServiceEntry", "serviceentries", Part::Whole),
-    custom("networking.istio.io", "WorkloadEntry", "workloadentries", Part::Whole),
-    custom("security.istio.io", "PeerAuthentication", "peerauthentications", Part::Whole),
-    custom("weft.dev", "Filter", "filters", Part::Whole),
-    custom("weft.dev", "Mesh", "meshes", Part::Whole),
-    custom("security.istio.io", "AuthorizationPolicy", "authorizationpolicies", Part::Name),
-    custom("security.istio.io", "RequestAuthentication", "requestauthentications", Part::Name),
-    custom("networking.istio.io", "Gateway", "gateways", Part::Name),
-    custom("networking.istio.io", "Sidecar", "sidecars", Part::Name),
-    custom("extensions.istio.io", "WasmPlugin", "wasmplugins", Part::Name),
-];
-
 /// ConfigMaps of `last_good`.
 pub(super) const LAST_GOOD: &str = "LastGood";
 /// Kubernetes' own, as `source` reads them.
@@ -65,25 +30,6 @@ const POD: &str = "Pod";
 /// Every kind that has to have been listed before anything counts.
 pub(super) fn all() -> impl Iterator<Item = &'static str> {
     [SERVICE, SLICE, POD, LAST_GOOD].into_iter().chain(CUSTOM.iter().map(|custom| custom.kind))
-}
-
-impl Custom {
-    /// True where what it says counts.
-    pub(super) fn is_whole(&self) -> bool {
-        self.part == Part::Whole
-    }
-
-    pub(super) fn is(&self, group: &str, kind: &str) -> bool {
-        self.group == group && self.kind == kind
-    }
-
-    fn definition(&self) -> String {
-        format!("{}.{}", self.plural, self.group)
-    }
-
-    pub(super) fn resource(&self, version: &str) -> ApiResource {
-        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(self.group, version, self.kind), self.plural)
-    }
 }
 
 /// Starts all watches. The store is for whoever else asks for namespaces.
@@ -207,12 +153,13 @@ async fn watch_objects(client: Client, custom: &'static Custom, version: &'stati
     let resource = custom.resource(version);
     let (kind, api_version) = (custom.kind, resource.api_version.clone());
     let selection = watcher::Config::default();
-    match custom.part {
-        Part::Whole => {
+    match custom.counts() {
+        true => {
             let api = Api::<DynamicObject>::all_with(client, &resource);
             follow(api, selection, kind, whole(kind, api_version), changes).await;
         }
-        Part::Name => {
+        // That there is one is all that has to be known.
+        false => {
             let api = Api::<PartialObjectMeta<DynamicObject>>::all_with(client, &resource);
             let name =
                 |object: &PartialObjectMeta<DynamicObject>| Some(seen_name(kind, &api_version, &object.metadata));

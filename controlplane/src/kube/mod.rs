@@ -7,6 +7,7 @@
 
 mod client;
 mod cupboard;
+pub mod custom;
 mod identity;
 mod kinds;
 mod last_good;

@@ -3,12 +3,13 @@
 //! At most once a second, and only what has changed. What it writes comes back through the watches without its status,
 //! and so compiles nothing. It does not judge: the world has done that.
 
+use super::custom::CUSTOM;
 use super::last_good::LastGood;
 use super::lease::Role;
 use super::others::Others;
 use super::uninjected::{Missed, Uninjected};
 use super::verdict::{sentence, verdict};
-use super::{Cluster, Shared, kinds};
+use super::{Cluster, Shared};
 use crate::inject::{Namespace, Neighbour};
 use crate::world::{Event as Told, ObjectStanding, Standing};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -241,7 +242,7 @@ impl Target {
     fn of(object: &ObjectStanding) -> Option<Self> {
         let mut parts = object.text.path.splitn(3, '/');
         let (kind, namespace, name) = (parts.next()?, parts.next()?, parts.next()?);
-        let custom = kinds::CUSTOM.iter().find(|custom| custom.kind == kind && custom.is_whole())?;
+        let custom = CUSTOM.iter().find(|custom| custom.kind == kind && custom.counts())?;
         let text: Value = serde_json::from_slice(&object.text.bytes).ok()?;
         let api_version = text["apiVersion"].as_str()?.to_owned();
         let (_, version) = api_version.rsplit_once('/')?;

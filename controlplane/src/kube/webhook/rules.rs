@@ -4,6 +4,7 @@
 //! a field manager of its own, and an apply that emptied it would stop all pod creation in the mesh.
 
 use crate::inject::{Family, NEVER, Neighbour, REVISION};
+use crate::kube::custom;
 use serde_json::{Value, json};
 
 /// Name of the MutatingWebhookConfiguration.
@@ -82,7 +83,7 @@ fn webhook(name: String, mut namespaces: Vec<Value>, pods: Vec<Value>) -> Value 
 
 /// Ignored without an answer: what slips through meanwhile, status and the last good version catch.
 fn validation() -> Value {
-    let rule = |(group, resources): &(&str, &[&str])| {
+    let rule = |(group, resources): (&str, Vec<&str>)| {
         json!({
             "apiGroups": [group],
             "apiVersions": ["*"],
@@ -95,24 +96,13 @@ fn validation() -> Value {
         "name": "validate.weft.dev",
         "admissionReviewVersions": ["v1"],
         "clientConfig": {"service": service("/validate")},
-        "rules": VALIDATED.iter().map(rule).collect::<Vec<_>>(),
+        "rules": custom::judged().map(rule).collect::<Vec<_>>(),
         "failurePolicy": "Ignore",
         "matchPolicy": "Equivalent",
         "timeoutSeconds": 3,
         "sideEffects": "None",
     })
 }
-
-/// Ours, and Istio's kinds that would be a hole where they are ignored: refused in namespaces of the mesh.
-const VALIDATED: &[(&str, &[&str])] = &[
-    (
-        "networking.istio.io",
-        &["virtualservices", "destinationrules", "serviceentries", "workloadentries", "gateways", "sidecars"],
-    ),
-    ("security.istio.io", &["peerauthentications", "authorizationpolicies", "requestauthentications"]),
-    ("extensions.istio.io", &["wasmplugins"]),
-    ("weft.dev", &["filters", "meshes"]),
-];
 
 fn service(path: &str) -> Value {
     json!({"name": "weft-controlplane", "namespace": "weft-system", "port": 443, "path": path})

@@ -6,7 +6,7 @@
 use super::review::{Asked, Verdict};
 use super::{Desk, namespaces};
 use crate::inject::selects;
-use crate::kube::kinds::{CUSTOM, Custom};
+use crate::kube::custom::{CUSTOM, Custom};
 use crate::kube::trim;
 use kube::api::DynamicObject;
 use serde_json::Value;
@@ -20,7 +20,13 @@ pub(super) async fn judge(desk: &Desk, asked: &Asked) -> Result<Verdict, String>
     if !matches!(asked.operation(), "CREATE" | "UPDATE") || going || same(asked.old(), object) {
         return Ok(Verdict::allowed());
     }
-    if known.is_whole() { checked(desk, known, object).await } else { unsupported(desk, asked, kind).await }
+    if known.counts() {
+        checked(desk, known, object).await
+    } else if known.is_refused() {
+        unsupported(desk, asked, kind).await
+    } else {
+        Ok(Verdict::allowed())
+    }
 }
 
 /// A write that changes nothing of what counts is never in the way: it may be the one that cures something else.
