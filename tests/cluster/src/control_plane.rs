@@ -51,6 +51,27 @@ impl ControlPlane {
         assert!(Self::settled().iter().all(|pod| !before.contains(pod)), "{before:?} are still there");
     }
 
+    /// With no replica running, until it is started again.
+    #[track_caller]
+    pub fn stopped() {
+        Self::scale(0);
+        within(READY_MAX, "no replica is left", || {
+            let all: Vec<Pod> = Self::all().iter().map(Pod::of).collect();
+            if all.is_empty() { Ok(()) } else { Err(all) }
+        });
+    }
+
+    #[track_caller]
+    pub fn started() {
+        Self::scale(2);
+        Self::settled();
+    }
+
+    fn scale(replicas: u8) {
+        let replicas = format!("--replicas={replicas}");
+        kubectl(["-n", NAMESPACE, "scale", "deployment/weft-controlplane", &replicas]);
+    }
+
     /// Runs another image of it: `weft-controlplane:TAG`.
     #[track_caller]
     pub fn run_image(tag: &str) {

@@ -24,6 +24,11 @@ pub fn image(name: &str) -> String {
     format!("{}/{name}:{}", image_prefix(), image_tag())
 }
 
+/// The file of Istio's own CustomResourceDefinitions.
+pub fn istio_definitions() -> String {
+    wanted("WEFT_CLUSTER_ISTIO")
+}
+
 /// The folder of the node's logs and PIDs; none where the cluster is somebody else's, and its daemons out of reach.
 pub fn own_node() -> Option<PathBuf> {
     std::env::var_os("WEFT_CLUSTER_NODE").map(PathBuf::from)

@@ -3,65 +3,44 @@
 #![allow(clippy::unwrap_used)]
 
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use weft_cluster_tests::{
-    Answer, Caller, Filters, Namespace, control_planes, eventually, get, install_checked, kubectl, kubectl_with,
-    manifests, try_kubectl, weft, within,
+    Answer, Caller, ControlPlane, Filters, Namespace, control_planes, eventually, get, install_checked,
+    istio_definitions, kubectl, kubectl_with, manifests, try_kubectl, weft, within,
 };
 
 /// A change is everywhere long before.
 const SETTLED: Duration = Duration::from_secs(30);
 
-/// Istio's definition of VirtualService in place of ours, as far as it matters here: ours without the field `filters` and
-/// without leave for unknown ones. Ours comes back in the end.
-struct Pruning;
-
-const VIRTUAL_SERVICES: &str = "virtualservices.networking.istio.io";
+/// Istio's own definitions over ours, which know no field `filters`; ours come back in the end, and what came with Istio's
+/// goes.
+struct Pruning {
+    before: BTreeSet<String>,
+}
 
 impl Pruning {
     fn begin() -> Self {
-        let mut definition = get(["crd", VIRTUAL_SERVICES]);
-        for version in definition["spec"]["versions"].as_array_mut().unwrap() {
-            let schema = &mut version["schema"]["openAPIV3Schema"];
-            schema.as_object_mut().unwrap().remove("x-kubernetes-preserve-unknown-fields");
-            without_filters(&mut schema["properties"]["spec"]);
-        }
-        definition["metadata"] =
-            json!({"name": VIRTUAL_SERVICES, "resourceVersion": definition["metadata"]["resourceVersion"]});
-        kubectl_with(["replace", "-f", "-"], &definition.to_string()).unwrap();
-        Self
-    }
-
-    fn end() -> Result<String, String> {
-        let ours = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/crds");
-        try_kubectl(["apply", "--server-side", "--force-conflicts", "--field-manager=weft-install", "-f", ours])
+        let this = Self { before: definitions() };
+        kubectl(["apply", "--server-side", "--force-conflicts", "--field-manager=istio", "-f", &istio_definitions()]);
+        this
     }
 }
 
 impl Drop for Pruning {
     fn drop(&mut self) {
-        let _ = Self::end();
+        let ours = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/crds");
+        let _ =
+            try_kubectl(["apply", "--server-side", "--force-conflicts", "--field-manager=weft-install", "-f", ours]);
+        let more: Vec<String> = definitions().difference(&self.before).cloned().collect();
+        let _ = try_kubectl(["delete", "--wait=false"].map(str::to_owned).into_iter().chain(more));
     }
 }
 
-fn without_filters(schema: &mut Value) {
-    match schema {
-        Value::Object(fields) => {
-            if fields.remove("x-kubernetes-preserve-unknown-fields").is_some() {
-                // What could be anything needs a type now.
-                fields.entry("type").or_insert(json!("object"));
-            }
-            fields.remove("x-kubernetes-validations");
-            if let Some(properties) = fields.get_mut("properties").and_then(Value::as_object_mut) {
-                properties.remove("filters");
-            }
-            fields.values_mut().for_each(without_filters);
-        }
-        Value::Array(values) => values.iter_mut().for_each(without_filters),
-        _ => {}
-    }
+/// Each as `customresourcedefinition.apiextensions.k8s.io/NAME`.
+fn definitions() -> BTreeSet<String> {
+    kubectl(["get", "crd", "-o", "name"]).lines().map(str::to_owned).collect()
 }
 
 /// The four ways to attach a guard, under the name of the app that it guards.
@@ -110,21 +89,27 @@ fn a_guard_holds_when_its_field_is_pruned() {
         inside.until(&shop.url(way), &[], |answer| answer.status == 403);
     }
     let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
+    let pruning = std::thread::scope(|scope| {
         let watch = scope.spawn(|| watch(&inside, &shop, &stop));
         let disturbed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pruned(&shop)));
         stop.store(true, Ordering::Relaxed);
         let seen = watch.join().unwrap();
-        if let Err(panic) = disturbed {
-            std::panic::resume_unwind(panic);
-        }
+        let pruning = disturbed.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         for way in WAYS {
             let statuses = &seen[way];
             // 0 is no answer: a pod is replaced meanwhile, and the machine may be busy. What the guarded app says is a breach.
             assert!(statuses.keys().all(|status| [0, 403, 503].contains(status)), "{way}: {statuses:?}");
             assert!(statuses.values().sum::<usize>() > 20, "{way}: {statuses:?}");
         }
+        pruning
     });
+    without_last_good(&shop, &inside);
+    // The remedy, while the schema lacks the field.
+    let attached = "weft.dev/filters={filters: [{name: guard, at: Destination}]}";
+    shop.kubectl(["annotate", "virtualservice", "created", attached]);
+    shop.condition("virtualservice/created", "Accepted", "True", "Accepted");
+    inside.until(&shop.url("created"), &[], |answer| answer.status == 403);
+    drop(pruning);
     // With our schema back what is written counts again, and nothing is left of the version that had to be kept.
     shop.apply(&manifests::object(
         "VirtualService",
@@ -151,7 +136,8 @@ fn watch(inside: &Caller, shop: &Namespace, stop: &AtomicBool) -> BTreeMap<&'sta
     seen
 }
 
-fn pruned(shop: &Namespace) {
+/// Istio's definitions arrive, objects are written, and replicas and sidecars that never saw the field take over.
+fn pruned(shop: &Namespace) -> Pruning {
     let pruning = Pruning::begin();
     let spec = |way: &str| shop.get([&*format!("virtualservice/{way}")])["spec"].clone();
     eventually("reads have lost the field", || {
@@ -194,22 +180,32 @@ fn pruned(shop: &Namespace) {
         shop.ready(&[&format!("{way}-v1")]);
         shop.condition(&format!("virtualservice/{way}"), "Accepted", "False", "FieldPruned");
     }
-    // The remedy, while the schema lacks the field.
-    shop.kubectl([
-        "annotate",
-        "virtualservice",
-        "created",
-        "weft.dev/filters={filters: [{name: guard, at: Destination}]}",
-    ]);
-    shop.condition("virtualservice/created", "Accepted", "True", "Accepted");
-    drop(pruning);
+    pruning
 }
 
-/// Which objects of the namespace have a version that is kept for them.
-fn kept(shop: &Namespace) -> Vec<String> {
+/// The defence off: without what was kept, a guard that nothing else remembers is gone. So the case before can fail.
+fn without_last_good(shop: &Namespace, inside: &Caller) {
+    ControlPlane::stopped();
+    for (name, _) in kept(shop) {
+        kubectl(["-n", "weft-system", "delete", "configmap", &name]);
+    }
+    ControlPlane::started();
+    inside.until(&shop.url("created"), &[], |answer| answer.status == 200);
+    // Of this one kubectl's own annotation still says what was meant.
+    inside.until(&shop.url("applied"), &[], |answer| answer.status == 503);
+    for way in ["annotated", "targeted"] {
+        let answer = inside.get(&shop.url(way));
+        assert_eq!(answer.status, 403, "{way}: {answer:?}");
+    }
+}
+
+/// The ConfigMaps in which versions of the namespace's objects are kept, each with the object's path.
+fn kept(shop: &Namespace) -> Vec<(String, String)> {
     let maps = get(["configmaps", "-n", "weft-system", "-l", "weft.dev/last-good"]);
-    let paths = maps["items"].as_array().into_iter().flatten().filter_map(|map| map["data"]["path"].as_str());
-    paths.filter(|path| path.contains(&format!("/{}/", shop.name))).map(str::to_owned).collect()
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let all = maps["items"].as_array().into_iter().flatten();
+    let all = all.map(|map| (text(&map["metadata"]["name"]), text(&map["data"]["path"])));
+    all.filter(|(_, path)| path.contains(&format!("/{}/", shop.name))).collect()
 }
 
 /// A Filter that leaves its namespace's mark on each answer.
