@@ -11,6 +11,7 @@ use weft_config::{Code, Making, Problem, World};
 pub(crate) struct Metrics {
     started: SystemTime,
     proxies: AtomicU64,
+    outdated: AtomicU64,
     pushes: AtomicU64,
     push_seconds: Histogram,
     push_bytes: Histogram,
@@ -64,6 +65,7 @@ impl Metrics {
         Self {
             started,
             proxies: AtomicU64::new(0),
+            outdated: AtomicU64::new(0),
             pushes: AtomicU64::new(0),
             push_seconds: seconds(),
             push_bytes: Histogram::new(&[1e3, 4e3, 1e4, 1e5, 1e6, 4e6, 1e7, 4e7], 1.0),
@@ -88,8 +90,10 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn proxies(&self, count: usize) {
+    /// All that are connected, and those of them that are too old to be served.
+    pub(crate) fn proxies(&self, count: usize, unsupported: usize) {
         self.proxies.store(count as u64, Relaxed);
+        self.outdated.store(unsupported as u64, Relaxed);
     }
 
     pub(crate) fn pushed(&self, bytes: usize, took: Duration) {
@@ -179,6 +183,8 @@ impl Metrics {
             &format!("version=\"{version}\""),
             read(&self.proxies),
         );
+        let outdated = "Proxies that are connected and of a release too old to be told anything.";
+        text.one("weft_unsupported_proxies", "gauge", outdated, "", read(&self.outdated));
         text.one("pilot_xds_pushes", "counter", "Updates sent to proxies.", WEFT, read(&self.pushes));
         text.one("pilot_total_xds_rejects", "counter", "Updates that proxies refused.", WEFT, read(&self.rejects));
         text.one("weft_acks_total", "counter", "Updates that proxies applied.", "", read(&self.acks));

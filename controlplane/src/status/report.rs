@@ -133,6 +133,8 @@ pub enum ProxyState {
     Updating,
     /// Connected, and it refused the last update.
     Refused,
+    /// Connected, and of a release that is too old to be told anything; it serves what it was told last.
+    Unsupported,
     /// It has joined, and has no stream at the moment; it serves what it was told last.
     #[default]
     Away,

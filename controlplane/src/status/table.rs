@@ -115,6 +115,7 @@ fn state(proxy: &ProxyLine) -> String {
         ProxyState::Current => "current",
         ProxyState::Updating => "updating",
         ProxyState::Refused => "refused",
+        ProxyState::Unsupported => "unsupported",
         ProxyState::Away => "away",
         ProxyState::Leaving => "leaving",
     };

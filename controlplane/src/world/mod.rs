@@ -14,6 +14,7 @@ mod proxy;
 mod report;
 mod standing;
 mod streams;
+mod support;
 mod tellings;
 
 pub(crate) use event::{Event, Joining, Line, Running, StreamId};
@@ -71,6 +72,8 @@ pub(crate) struct Loop {
     filters: report::FilterHistory,
     trust: Arc<Trust>,
     proxies: BTreeMap<StreamId, Proxy>,
+    /// How many of them are too old to be told anything.
+    outdated: usize,
     audience: Audience,
     /// To whom something may have to be sent.
     due: BTreeSet<StreamId>,
@@ -116,6 +119,7 @@ impl Loop {
             filters: report::FilterHistory::default(),
             trust: Arc::new(around.authority.issuing().trust().clone()),
             proxies: BTreeMap::new(),
+            outdated: 0,
             audience: Audience::default(),
             due: BTreeSet::new(),
             stale: Stale::All,
@@ -195,7 +199,7 @@ impl Loop {
         self.keep();
         self.answer(now);
         self.send_due(now);
-        self.around.metrics.proxies(self.proxies.len());
+        self.around.metrics.proxies(self.proxies.len(), self.outdated);
         if std::mem::replace(&mut self.stirred, Stirred::No) == Stirred::Yes {
             self.around.stirred.send_replace(());
         }

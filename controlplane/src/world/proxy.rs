@@ -4,6 +4,7 @@
 
 use super::audience::Hears;
 use super::event::{Joining, Line, Running, StreamId};
+use super::support::Support;
 use super::tellings::Telling;
 use crate::artifacts::Facts;
 use crate::ca::Seconds;
@@ -22,6 +23,7 @@ pub(super) struct Proxy {
     pub(super) svid_expires: Seconds,
     pub(super) remote: SocketAddr,
     pub(super) version: String,
+    pub(super) support: Support,
     pub(super) level: u32,
     pub(super) artifact_key: String,
     pub(super) asked: BTreeSet<Host>,
@@ -88,6 +90,7 @@ impl Proxy {
             identity: joining.identity,
             svid_expires: joining.svid_expires,
             remote: joining.remote,
+            support: Support::of(env!("CARGO_PKG_VERSION"), &joining.version),
             version: joining.version,
             level: joining.level,
             artifact_key: joining.artifact_key,
@@ -163,7 +166,7 @@ impl Proxy {
     /// The update that should go out now, unsigned; it counts as sent. `seen`: how far the cluster had come of which
     /// the target tells.
     pub(super) fn next_update(&mut self, seen: &Seen, now: Instant) -> Option<proto::Update> {
-        if self.flight.is_some() || self.is_ahead(seen, now) {
+        if self.support == Support::Unsupported || self.flight.is_some() || self.is_ahead(seen, now) {
             return None;
         }
         let target = self.target.clone()?;

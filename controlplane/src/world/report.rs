@@ -4,6 +4,7 @@
 
 use super::Loop;
 use super::proxy::Proxy;
+use super::support::Support;
 use crate::artifacts::Facts;
 use crate::artifacts::{FilterProblem, FilterStatus, Progress, Version};
 use crate::source::FileProblem;
@@ -78,7 +79,7 @@ impl Loop {
         let filters = world.filter_problems(&facts);
         let filters = filters.iter().map(of_config);
         let files = self.files.problems.iter().map(of_file);
-        let proxies = self.proxies.values().filter_map(|proxy| no_compiler(proxy, &self.facts));
+        let proxies = self.proxies.values().filter_map(|proxy| unserved(proxy, &self.facts));
         files.chain(config).chain(filters).chain(self.facts.problems().map(of_filter)).chain(proxies).collect()
     }
 
@@ -119,9 +120,11 @@ impl Loop {
         let Some(proxy) = proxy else { return common };
         let has = proxy.has.revision();
         let target = proxy.target.as_ref();
-        let pending = target.map(|target| target.revision.clone()).filter(|revision| revision != has);
+        let served = proxy.support == Support::Served;
+        let pending = target.map(|target| target.revision.clone()).filter(|revision| served && revision != has);
         let state = match &proxy.refused {
             _ if self.joined.is_leaving(workload) => ProxyState::Leaving,
+            _ if !served => ProxyState::Unsupported,
             Some(refused) if pending.as_ref() == Some(&refused.revision) => ProxyState::Refused,
             _ if pending.is_some() || proxy.is_waiting() => ProxyState::Updating,
             _ => ProxyState::Current,
@@ -180,6 +183,39 @@ fn of_file(problem: &FileProblem) -> ProblemLine {
     }
 }
 
+/// A sidecar that is not told all of what there is.
+fn unserved(proxy: &Proxy, facts: &Facts) -> Option<ProblemLine> {
+    match proxy.support {
+        Support::Served => no_compiler(proxy, facts),
+        Support::Unsupported => {
+            Some(of_sidecar(proxy, "Unsupported", too_old(proxy), "it keeps what it was told last"))
+        }
+    }
+}
+
+fn too_old(proxy: &Proxy) -> String {
+    format!(
+        "it is of release {}, and this control plane ({}) serves its own and the two minor releases before it",
+        proxy.version,
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
+fn of_sidecar(proxy: &Proxy, code: &str, reason: String, until_then: &str) -> ProblemLine {
+    let WorkloadName { namespace, name } = &proxy.workload;
+    let remedy = format!(
+        "restart it with the sidecar of this release (a pod: kubectl -n {namespace} delete pod {name}); {until_then}"
+    );
+    ProblemLine {
+        code: code.to_owned(),
+        severity: "error".to_owned(),
+        object: format!("sidecar {}", proxy.workload),
+        reason,
+        remedy,
+        ..ProblemLine::default()
+    }
+}
+
 /// A sidecar of another build, for which nothing here compiles.
 fn no_compiler(proxy: &Proxy, facts: &Facts) -> Option<ProblemLine> {
     let (on, out) = proxy.unserved(facts);
@@ -195,19 +231,7 @@ fn no_compiler(proxy: &Proxy, facts: &Facts) -> Option<ProblemLine> {
             reason += &format!("; {} {what}", names.join(", "));
         }
     }
-    let WorkloadName { namespace, name } = &proxy.workload;
-    let remedy = format!(
-        "restart it with the sidecar of this release (a pod: kubectl -n {namespace} delete pod {name}); all other \
-         changes reach it"
-    );
-    Some(ProblemLine {
-        code: "NoCompiler".to_owned(),
-        severity: "error".to_owned(),
-        object: format!("sidecar {}", proxy.workload),
-        reason,
-        remedy,
-        ..ProblemLine::default()
-    })
+    Some(of_sidecar(proxy, "NoCompiler", reason, "all other changes reach it"))
 }
 
 pub(super) fn of_filter(problem: &FilterProblem) -> ProblemLine {

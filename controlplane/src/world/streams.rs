@@ -3,6 +3,7 @@
 //! It does not know what proxies are told; that is compiled elsewhere.
 
 use super::proxy::{Answer, Proxy};
+use super::support::Support;
 use super::{Joining, Loop, SUBSCRIPTIONS_MAX, StreamId};
 use crate::artifacts::Artifact;
 use crate::status::Trigger;
@@ -28,7 +29,12 @@ impl Loop {
         self.around.metrics.triggered(Trigger::Proxy);
         self.around.artifacts.demand(&joining.artifact_key);
         self.audience.add(stream, &workload);
-        self.proxies.insert(stream, Proxy::new(joining, now));
+        let proxy = Proxy::new(joining, now);
+        if proxy.support == Support::Unsupported {
+            self.outdated += 1;
+            tracing::warn!(%workload, version = proxy.version, "this sidecar is too old to be told anything; it keeps what it has");
+        }
+        self.proxies.insert(stream, proxy);
         self.mark(stream);
     }
 
@@ -96,6 +102,7 @@ impl Loop {
     fn remove(&mut self, stream: StreamId) -> Option<Proxy> {
         let proxy = self.proxies.remove(&stream)?;
         self.audience.remove(stream, &proxy.workload);
+        self.outdated -= usize::from(proxy.support == Support::Unsupported);
         Some(proxy)
     }
 

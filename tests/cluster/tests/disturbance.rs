@@ -7,8 +7,8 @@
 
 use std::sync::OnceLock;
 use weft_cluster_tests::{
-    Caller, Filters, Shop, eventually, get, image, image_prefix, image_tag, install, kubectl, kubectl_with, node,
-    older_tag, own_node, reinstall, say, try_kubectl, weft,
+    Caller, ControlPlane, Filters, Shop, eventually, get, image, image_prefix, image_tag, install, kubectl,
+    kubectl_with, node, older_tag, own_node, reinstall, say, try_kubectl, weft,
 };
 use weft_tests::{filter_component, variant};
 
@@ -145,18 +145,10 @@ fn the_control_plane_is_killed() {
     load.settle("both control planes killed").assert_clean();
 
     let load = shop.under_load(&["x-route=right"], &[]);
-    let scaled = |replicas| {
-        kubectl(["-n", "weft-system", "scale", "deployment/weft-controlplane", &format!("--replicas={replicas}")]);
-    };
-    scaled(0);
-    eventually("both replicas are gone", || {
-        let pods = try_kubectl(["-n", "weft-system", "get", "pods", "-o", "name"])?;
-        if pods.is_empty() { Ok(()) } else { Err(pods) }
-    });
+    ControlPlane::stopped();
     let kept = kubectl(["-n", "weft-system", "get", last_good.trim(), "-o", "json"]);
     kubectl_with(["replace", "-f", "-"], &kept.replace("right", "wrong")).unwrap();
-    scaled(2);
-    control_plane_is_ready();
+    ControlPlane::started();
     see(&shop.inside, &shop, "x-route", "wrong");
     load.settle("both control planes replaced, and what was kept for them is not what was good").assert_felt();
 }
@@ -198,4 +190,41 @@ fn an_older_release_is_upgraded() {
     }
     let control_plane = get(["-n", "weft-system", "deployment", "weft-controlplane"]).to_string();
     assert!(!control_plane.contains(&older), "{control_plane}");
+}
+
+/// A control plane three minor releases on tells sidecars of this one nothing, and they keep what they have.
+#[test]
+fn a_sidecar_that_is_too_old_keeps_what_it_was_told() {
+    if own_node().is_none() {
+        say("passed over: the newer release's images are in our own node only");
+        return;
+    }
+    install();
+    let shop = Shop::new("too-old", ROUTE);
+    see(&shop.inside, &shop, "x-route", "right");
+    let newer = format!("{}-newer", older_tag());
+    ControlPlane::run_image(&newer);
+    let its_own = format!("{{sidecar.istio.io/proxyImage: '{}/weft-proxy:{newer}'}}", image_prefix());
+    let successor = shop.namespace.caller_with("successor", &its_own);
+    shop.namespace.apply(&ROUTE.replace("right", "newer"));
+    see(&successor, &shop, "x-route", "newer");
+    see(&shop.inside, &shop, "x-route", "right");
+
+    let pod = shop.namespace.pods("app=caller")[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    let workload = format!("{}/{pod}", shop.namespace.name);
+    eventually("status names it, why, and what to do", || {
+        let reports: Vec<_> = ControlPlane::settled().iter().filter_map(|pod| pod.report().ok()).collect();
+        let has = |list: &str, field: &str, words: &[&str]| {
+            let lines = reports.iter().filter_map(|report| report[list].as_array()).flatten();
+            let mut lines = lines.filter(|line| line[field].as_str().is_some_and(|text| text.ends_with(&workload)));
+            lines.any(|line| words.iter().all(|word| line.to_string().contains(word)))
+        };
+        let told = has("problems", "object", &["\"Unsupported\"", "two minor releases", &format!("delete pod {pod}")]);
+        if told && has("proxies", "workload", &["\"unsupported\""]) { Ok(()) } else { Err(reports) }
+    });
+    let counted: u64 = ControlPlane::settled().iter().map(|pod| pod.metric("weft_unsupported_proxies")).sum();
+    assert!(counted >= 2, "the caller and the server: {counted}");
+
+    reinstall(&[]);
+    see(&shop.inside, &shop, "x-route", "newer");
 }

@@ -201,3 +201,13 @@ fn a_first_answer_waits_for_filters_that_are_being_compiled_for_its_machine() {
         assert!(!proxy.is_early(&facts, now), "{row}: once it has been told something, it is told everything");
     }
 }
+
+#[test]
+fn a_sidecar_that_is_too_old_keeps_what_it_has() {
+    let now = Instant::now();
+    for (support, want) in [(Support::Served, Some((1, 0))), (Support::Unsupported, None)] {
+        let mut proxy = Proxy { support, ..proxy(&["a"]) };
+        proxy.aim(telling(&["a", "b"]), now);
+        assert_eq!(sent(&mut proxy, now), want, "{support:?}");
+    }
+}
