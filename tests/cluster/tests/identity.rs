@@ -5,12 +5,15 @@
 //! namespace.
 #![allow(clippy::unwrap_used)]
 
+use rcgen::{CertificateParams, CustomExtension, DnType, SanType};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
-use weft_cluster_tests::{Namespace, OtherCluster, eventually, node, own_node, try_kubectl, within, without_weft};
+use weft_cluster_tests::{
+    Impostor, Namespace, OtherCluster, eventually, node, own_node, try_kubectl, within, without_weft,
+};
 use weft_tests::{Process, weft};
 
 /// A replica of a control plane that keeps its CA in the namespace of the test.
@@ -185,6 +188,81 @@ fn each_token_that_is_not_the_pods_own_is_refused_by_name() {
     let mut other = mounted.sidecar(&format!("{}/cart-2", namespace.name), &plane.stream);
     has(&mut other, "the certificate is of pod", 1, PATIENCE);
 }
+
+/// What a proxy says of itself is refused where it is not true, and counts nowhere: names come from the token's pod.
+#[test]
+fn a_proxy_that_claims_to_be_another_is_refused() {
+    let (namespace, foreign) = (Namespace::new("identity", &[]), Namespace::new("identity-foreign", &[]));
+    let plane = Plane::start(&namespace, "one", &[]);
+    let impostor = Impostor::at(&plane.stream);
+    for (name, account) in [("cart-1", "cart"), ("cart-2", "cart"), ("till-1", "till")] {
+        pod(&namespace, name, account);
+    }
+    pod(&foreign, "cart-1", "cart");
+    let id =
+        |namespace: &Namespace, account: &str| format!("spiffe://cluster.local/ns/{}/sa/{account}", namespace.name);
+    let uri = |id: String| SanType::URI(id.as_str().try_into().unwrap());
+    let workload = |name: &str| format!("{}/{name}", namespace.name);
+    let (own, others) = (id(&namespace, "cart"), id(&namespace, "till"));
+    let token = token(&namespace, "cart-1", "cart", "weft-ca");
+    let named = |names: Vec<SanType>| {
+        let mut asked = CertificateParams::default();
+        asked.subject_alt_names = names;
+        asked
+    };
+    let mut labelled = named(vec![]);
+    labelled.custom_extensions = vec![CustomExtension::from_oid_content(LABELS, b"till".to_vec())];
+    let mut entitled = named(vec![SanType::DnsName("till.example".try_into().unwrap())]);
+    entitled.distinguished_name.push(DnType::CommonName, "till-1");
+    let cart = workload("cart-1");
+    let rows = [
+        ("nothing", named(vec![]), cart.clone(), None),
+        ("its own id", named(vec![uri(own.clone())]), cart.clone(), None),
+        // Of no weight in the mesh, and not written either.
+        ("a subject and a name of DNS", entitled, cart.clone(), None),
+        ("another id", named(vec![uri(others.clone())]), cart.clone(), Some("the request names spiffe://")),
+        (
+            "an id of elsewhere beside its own",
+            named(vec![uri(own.clone()), uri(id(&foreign, "cart"))]),
+            cart.clone(),
+            Some("the request names spiffe://"),
+        ),
+        ("labels", labelled, cart.clone(), Some("the certificate request cannot be used")),
+        ("another pod", named(vec![]), workload("cart-2"), Some("the token is of pod")),
+        ("its name elsewhere", named(vec![]), format!("{}/cart-1", foreign.name), Some("the token is of pod")),
+    ];
+    let mut svid = None;
+    for (row, asked, workload, refusal) in rows {
+        match (impostor.sign(asked, &token, &workload), refusal) {
+            (Ok(given), None) => {
+                assert!(given.says(&own) && given.says("cart-1"), "{row}: who it is");
+                assert!(!given.says("till"), "{row}: what it claims");
+                svid = Some(given);
+            }
+            (Err(said), Some(words)) => {
+                assert!(said.contains(words), "{row}: {said}");
+                plane.says(words);
+            }
+            (given, _) => panic!("{row}: {:?}", given.map(|_| "signed")),
+        }
+    }
+    let svid = svid.unwrap();
+    let rows = [
+        ("another pod of its account", workload("cart-2"), "the certificate is of pod"),
+        ("a pod of another account", workload("till-1"), "the certificate is of spiffe://"),
+        ("a pod of its name elsewhere", format!("{}/cart-1", foreign.name), "the certificate is of spiffe://"),
+        ("nobody", workload("cart-9"), "neither a pod nor a WorkloadEntry"),
+    ];
+    for (row, workload, words) in rows {
+        let said = impostor.hello(&svid, &workload).expect_err(row);
+        assert!(said.contains(words), "{row}: {said}");
+        plane.says(words);
+    }
+    impostor.hello(&svid, &cart).unwrap();
+}
+
+/// Of the extension in which the control plane writes a workload's names.
+const LABELS: &[u64] = &[2, 25, 4_123_377_562_190_418_273];
 
 #[test]
 fn the_certificate_serves_while_the_api_server_is_away_and_not_after_the_pod() {
