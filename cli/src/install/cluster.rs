@@ -2,6 +2,7 @@
 //!
 //! It does not know which objects Weft has. The only file that names kube.
 
+use super::managers;
 use anyhow::{Context as _, Result, anyhow, bail};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
@@ -149,7 +150,7 @@ impl Cluster {
                 Err(kube::Error::Api(status)) if status.code == 404 && tokio::time::Instant::now() < until => {
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
-                Err(error) => return Err(said(&error, "apply", &reference)),
+                Err(error) => return Err(not_applied(&error, &reference, before.as_ref())),
             }
         };
         let version = |value: &Value| value["metadata"]["resourceVersion"].as_str().map(str::to_owned);
@@ -165,8 +166,13 @@ impl Cluster {
         let reference = Reference::of(object);
         let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let whole: DynamicObject = serde_json::from_value(object.clone())?;
-        let replaced = self.api(&reference).replace(&reference.name, &parameters, &whole).await;
-        replaced.map(drop).map_err(|error| said(&error, "replace", &reference))
+        match self.api(&reference).replace(&reference.name, &parameters, &whole).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                bail!("{reference} was changed by another while it was being replaced; run this again")
+            }
+            Err(error) => Err(said(&error, "replace", &reference)),
+        }
     }
 
     pub(crate) async fn get(&self, reference: &Reference) -> Result<Option<Value>> {
@@ -234,6 +240,22 @@ impl Cluster {
 
 const PAGE: u32 = 500;
 const SERVED_SOON: Duration = Duration::from_secs(10);
+
+/// The same with whoever holds fields of the object too, where what both want together is refused.
+fn not_applied(error: &kube::Error, reference: &Reference, before: Option<&Value>) -> anyhow::Error {
+    let said = said(error, "apply", reference);
+    let (kube::Error::Api(status), Some(before)) = (error, before) else { return said };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let held: Vec<_> = causes.flat_map(|cause| managers::beside(before, &cause.field, FIELD_MANAGER)).collect();
+    if held.is_empty() {
+        return said;
+    }
+    anyhow!(
+        "{said}; an apply leaves what others hold, and {}: {}",
+        held.join(", "),
+        managers::remedy(&reference.to_string())
+    )
+}
 
 /// What the API server said of an object, without the error's own wrapping.
 fn said(error: &kube::Error, verb: &str, reference: &Reference) -> anyhow::Error {

@@ -6,6 +6,7 @@ mod choice;
 mod cluster;
 mod crd;
 mod deployment;
+mod managers;
 mod objects;
 mod preflight;
 mod rbac;

@@ -6,13 +6,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 use weft_cluster_tests::{
-    Namespace, get, image, image_prefix, image_tag, kubectl, kubectl_with, own_node, try_kubectl, weft, within,
+    Namespace, get, image, image_prefix, image_tag, kubectl, kubectl_with, own_node, reinstall, try_kubectl, weft,
+    within,
 };
-
-fn install() -> String {
-    let (prefix, tag) = (image_prefix(), image_tag());
-    weft(["install", "--image-prefix", &prefix, "--tag", &tag]).unwrap_or_else(|error| panic!("{error}"))
-}
 
 fn is_injected(pod: &Value) -> bool {
     pod["metadata"]["annotations"]["sidecar.weft.dev/status"].is_string()
@@ -35,7 +31,7 @@ fn all_injected(shop: &Namespace, selector: &str, wanted: bool) {
 
 #[test]
 fn uninstall_and_reinstall_keep_the_root_and_disturb_nobody() {
-    install();
+    reinstall(&[]);
     let shop = Namespace::new("away-shop", &["istio-injection=enabled"]);
     shop.app("server", "v1");
     let caller = shop.caller("caller");
@@ -65,7 +61,7 @@ fn uninstall_and_reinstall_keep_the_root_and_disturb_nobody() {
     let other = Namespace::new("away-later", &["istio-injection=enabled"]);
     other.app("server", "v1");
     all_injected(&other, "app=server", false);
-    install();
+    reinstall(&[]);
     assert_eq!(root(&shop), before, "the root of trust is not the same");
     // What ran on, and what starts anew, believe each other.
     other.kubectl(["rollout", "restart", "deployment/server-v1"]);
@@ -79,7 +75,7 @@ fn uninstall_and_reinstall_keep_the_root_and_disturb_nobody() {
 /// Nobody answers the webhooks: only new pods of the mesh wait.
 #[test]
 fn with_all_replicas_gone_the_cluster_works() {
-    install();
+    reinstall(&[]);
     let mesh = Namespace::new("alone-mesh", &["istio-injection=enabled"]);
     mesh.app("server", "v1");
     let caller = mesh.caller("caller");
@@ -123,7 +119,7 @@ spec: {hosts: [server], rout: []}
     assert!(said.contains("inject.weft.dev"), "{said}");
     mesh.kubectl(["delete", "pod", "-l", "app=server", "--timeout=60s"]);
     system("delete").unwrap();
-    install();
+    reinstall(&[]);
     // What was to be made meanwhile is made now, with its sidecar. Its controller waits the longer the more often it was
     // refused, up to minutes; a change makes it try at once, which fails where the API server does not reach the new
     // replicas yet.
@@ -191,9 +187,26 @@ fn replicas_keep_their_state_on_a_volume_of_their_own() {
         println!("passed over: volumes of this cluster are its owner's");
         return;
     }
-    // Where Helm has applied it too, as in suite `install`, only Helm can turn a volume into one of another kind.
+    // What another has applied too stays his: who that is, what he holds, and what to do is said.
+    let folder = tempfile::tempdir().unwrap();
+    let values = folder.path().join("values.yaml");
+    std::fs::write(&values, "stateClaim: elsewhere\n").unwrap();
+    reinstall(&[]);
+    let theirs = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "weft-controlplane", "namespace": "weft-system"},
+        "spec": {"template": {"spec": {"volumes": [{"name": "state", "emptyDir": {}}]}}},
+    });
+    let apply = ["apply", "--server-side", "--force-conflicts", "--field-manager=gardener", "-f", "-"];
+    kubectl_with(apply, &theirs.to_string()).unwrap();
+    let said = weft(["install", "--values", values.to_str().unwrap()]).expect_err("a volume of two kinds");
+    for words in
+        ["gardener holds spec.template.spec.volumes[", "].emptyDir", "delete Deployment weft-system/weft-controlplane"]
+    {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    // So also where Helm has applied it, as in suite `install`.
     kubectl(["-n", "weft-system", "delete", "deployment", "weft-controlplane", "--ignore-not-found"]);
-    install();
+    reinstall(&[]);
     let volume = Volume::new();
     let values = volume.folder.join("values.yaml");
     std::fs::write(&values, format!("stateClaim: {}\npreStopSeconds: 1\n", Volume::NAME)).unwrap();
@@ -223,7 +236,7 @@ fn replicas_keep_their_state_on_a_volume_of_their_own() {
 
 #[test]
 fn the_root_survives_restarts() {
-    install();
+    reinstall(&[]);
     let shop = Namespace::new("away-restart", &[]);
     within(Duration::from_secs(10), "the namespace has the root", || shop.try_kubectl(["get", "configmap/weft-root"]));
     let before = root(&shop);
@@ -237,7 +250,7 @@ const OTHER_TAG: &str = "another-release";
 
 #[test]
 fn upgrade_goes_in_place_and_lists_the_pods_with_other_sidecars() {
-    install();
+    reinstall(&[]);
     let shop = Namespace::new("away-upgrade", &["istio-injection=enabled"]);
     shop.app("server", "v1");
     let (prefix, tag) = (image_prefix(), image_tag());
@@ -265,5 +278,5 @@ fn upgrade_goes_in_place_and_lists_the_pods_with_other_sidecars() {
     let said = weft(["upgrade", "--tag", "not-there", "--timeout", "5s"]).expect_err("an image that nobody has");
     assert!(said.contains("not ready") && said.contains("not-there"), "{said}");
     assert_eq!(before, ready(), "a failing upgrade takes nobody out of service");
-    install();
+    reinstall(&[]);
 }
