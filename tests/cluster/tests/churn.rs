@@ -2,6 +2,7 @@
 //! sidecar while there is a webhook.
 #![allow(clippy::unwrap_used)]
 
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -9,18 +10,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use weft_cluster_tests::{Namespace, install, kubectl, manifests, reinstall, say, try_kubectl, weft, within};
+use weft_cluster_tests::{
+    ControlPlane, Namespace, Pod, install, kubectl, manifests, reinstall, say, try_kubectl, weft, within,
+};
 
 const WORKERS: usize = 3;
 
 /// Every pod that a namespace ever had, by its uid.
 struct Seen {
-    pods: Arc<Mutex<BTreeMap<String, Pod>>>,
+    pods: Arc<Mutex<BTreeMap<String, Made>>>,
     watch: Child,
 }
 
 #[derive(Clone)]
-struct Pod {
+struct Made {
     name: String,
     /// The resource version at which it was seen first.
     made: u64,
@@ -39,7 +42,7 @@ impl Seen {
             .spawn()
             .unwrap();
         let lines = BufReader::new(watch.stdout.take().unwrap()).lines();
-        let pods = Arc::<Mutex<BTreeMap<String, Pod>>>::default();
+        let pods = Arc::<Mutex<BTreeMap<String, Made>>>::default();
         let write = Arc::clone(&pods);
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
@@ -47,7 +50,7 @@ impl Seen {
                 let [uid, name, version, status] = words[..] else { continue };
                 let (name, made) = (name.to_owned(), version.parse().unwrap());
                 let mut pods = write.lock().unwrap();
-                pods.entry(uid.to_owned()).or_insert(Pod { name, made, injected: !status.is_empty() });
+                pods.entry(uid.to_owned()).or_insert(Made { name, made, injected: !status.is_empty() });
             }
         });
         Self { pods, watch }
@@ -166,6 +169,38 @@ fn reinstalling_under_pod_churn_loses_no_pod() {
     });
     let without = seen.without_sidecar(0).len();
     say(format!("{} pods were made, {without} of them while Weft was not there", seen.count()));
+}
+
+/// At half of their life, by an option under which they live for seconds; then the API server comes anew, to a replica whose
+/// first certificate is over.
+#[test]
+fn certificates_of_the_webhooks_are_renewed_under_pod_churn() {
+    install();
+    let shop = Namespace::new("churn-young", &["istio-injection=enabled"]);
+    shop.apply(&manifests::caller("worker"));
+    shop.kubectl(["scale", "deployment/worker", &format!("--replicas={WORKERS}")]);
+    shop.ready(&["worker"]);
+    let seen = Seen::of(&shop);
+    let churn = Churn::of(&shop);
+    let add = json!([{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--svid-life=20s"}]);
+    kubectl(["-n", "weft-system", "patch", "deployment", "weft-controlplane", "--type=json", "-p", &add.to_string()]);
+    let replicas = ControlPlane::settled();
+    let served = |pod: &Pod| {
+        let log = kubectl(["-n", "weft-system", "logs", &pod.name]);
+        log.matches("the webhooks serve a new certificate").count()
+    };
+    within(MADE_MAX, "each replica has served three certificates, and the first of them is over", || {
+        let counts = replicas.each_ref().map(served);
+        if counts.iter().all(|count| *count >= 3) { Ok(()) } else { Err(counts) }
+    });
+    kubectl(["-n", "weft-system", "delete", "pod", &replicas[0].name]);
+    seen.more(2 * WORKERS);
+    assert!(served(&replicas[1]) >= 3, "the other replica has answered meanwhile");
+    assert_eq!(seen.without_sidecar(0), [""; 0], "made without a sidecar while the webhook was there");
+    drop(churn);
+    reinstall(&[]);
+    shop.ready(&["worker"]);
+    say(format!("{} pods were made under certificates of 20 s", seen.count()));
 }
 
 /// How far the pods of a namespace have come.
