@@ -18,7 +18,7 @@ pub use app::{App, Seen};
 pub use binaries::{filter_component, filter_component_with, weft, weft_init, weft_proxy, weft_proxy_dist};
 pub use client::{Answer, Client, Load, Tally, Version};
 pub use eventually::{eventually, eventually_async, within};
-pub use mesh::{Mesh, MeshOptions, Sidecar, free_port};
+pub use mesh::{Mesh, MeshOptions, Sidecar};
 pub use pods::{Namespace, Pod, Pods};
 pub use process::Process;
 pub use registry::{PASSWORD, Registry, USER};

@@ -3,14 +3,9 @@
 use crate::{Process, eventually, weft, weft_proxy};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// A port that was free a moment ago, for programs that cannot be given port 0.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 #[derive(Clone, Debug, Default)]
 pub struct MeshOptions {

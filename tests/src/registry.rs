@@ -1,8 +1,8 @@
 //! Debian's docker-registry on a port of its own: the real server that users' registries are like.
 
-use crate::{Process, eventually, free_port};
+use crate::{Process, eventually};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -34,7 +34,7 @@ impl Registry {
 
     pub fn start_on(address: Ipv4Addr) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let address = SocketAddr::from((address, free_port()));
+        let address = SocketAddr::from((address, 0));
         let mut registry = Self { address, folder, process: None, guard: Guard::None };
         registry.up();
         registry
@@ -45,7 +45,7 @@ impl Registry {
         let folder = tempfile::tempdir().unwrap();
         certificates(folder.path(), host);
         std::fs::write(folder.path().join("htpasswd"), HTPASSWD).unwrap();
-        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, free_port()));
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let mut registry = Self { address, folder, process: None, guard: Guard::Whole };
         registry.up();
         registry
@@ -67,10 +67,10 @@ impl Registry {
         self.folder.path().join(name)
     }
 
-    /// Starts it again on the same port with the same content.
+    /// Starts it: again, on the same port with the same content.
     pub fn up(&mut self) {
         let mut config = format!(
-            "version: 0.1\nlog: {{level: warn}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\nhttp:\n  addr: '{}'\n",
+            "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\nhttp:\n  addr: '{}'\n",
             self.storage().display(),
             self.address
         );
@@ -83,10 +83,14 @@ impl Registry {
         let mut command = Command::new("docker-registry");
         command.arg("serve").arg(path);
         let mut process = Process::spawn("docker-registry (apt-get install docker-registry)", &mut command);
-        eventually("the registry listens", || {
+        // It says which port it was given.
+        let port = eventually("the registry listens", || {
             process.must_run();
-            TcpStream::connect(self.address)
+            let output = process.output();
+            let port = output.split_once("msg=\"listening on ").and_then(|(_, rest)| port(rest));
+            port.ok_or(output)
         });
+        self.address.set_port(port);
         self.process = Some(process);
     }
 
@@ -102,6 +106,12 @@ impl Registry {
     pub fn blob(&self, hex: &str) -> PathBuf {
         self.storage().join(Path::new("docker/registry/v2/blobs/sha256")).join(&hex[..2]).join(hex).join("data")
     }
+}
+
+/// Of an address, `127.0.0.1:5000", tls"`, at the beginning of a text.
+fn port(text: &str) -> Option<u16> {
+    let address = text.split(['"', ',', ' ']).next()?;
+    address.rsplit_once(':')?.1.parse().ok()
 }
 
 fn certificates(folder: &Path, host: IpAddr) {
