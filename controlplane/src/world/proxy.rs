@@ -206,7 +206,7 @@ impl Proxy {
     /// True where something is to be told, now or once what holds it back has gone.
     pub(super) fn is_due(&self) -> bool {
         let news = |target: &Arc<Telling>| target.revision != self.has.revision() || self.first != First::Sent;
-        self.flight.is_none() && self.target.as_ref().is_some_and(news)
+        self.support == Support::Served && self.flight.is_none() && self.target.as_ref().is_some_and(news)
     }
 
     /// What it should run, and what it runs: what it has acknowledged, or said that it has. A rule may change without a

@@ -208,6 +208,7 @@ fn a_sidecar_that_is_too_old_keeps_what_it_has() {
     for (support, want) in [(Support::Served, Some((1, 0))), (Support::Unsupported, None)] {
         let mut proxy = Proxy { support, ..proxy(&["a"]) };
         proxy.aim(telling(&["a", "b"]), now);
+        assert_eq!(proxy.is_due(), want.is_some(), "{support:?}");
         assert_eq!(sent(&mut proxy, now), want, "{support:?}");
     }
 }
