@@ -14,9 +14,14 @@ use std::ptr;
 
 pub(crate) struct Allocator;
 
+/// From now on the calling thread, a worker's, keeps buffers for its next requests.
+pub(crate) fn keep_buffers() {
+    BUFFERS.with(|buffers| buffers.room.set(BUFFERS_MAX));
+}
+
 /// Gives back what the calling thread has freed.
 pub(crate) fn give_back() {
-    let _ = BUFFERS.try_with(Buffers::free);
+    BUFFERS.with(Buffers::free);
     // SAFETY: no conditions.
     unsafe { mi_collect(true) }
 }
@@ -24,18 +29,21 @@ pub(crate) fn give_back() {
 /// Bytes that hyper reads at once. Each request frees two such blocks and asks for two, and mimalloc's quick way is for
 /// those of at most 1 KiB.
 const BUFFER_BYTES: usize = 8192;
-/// Blocks that a thread keeps for its next requests: half a MiB, for as many connections at once as a worker is likely to
-/// have work for. The rest, and all of them once connections have gone, is mimalloc's.
+/// Blocks that a worker keeps for its next requests: half a MiB, for as many connections at once as it is likely to have
+/// work for. The rest, and all of them once connections have gone, is mimalloc's.
 const BUFFERS_MAX: u8 = 64;
 
 thread_local! {
-    static BUFFERS: Buffers = const { Buffers { first: Cell::new(ptr::null_mut()), count: Cell::new(0) } };
+    static BUFFERS: Buffers = const { Buffers { first: Cell::new(ptr::null_mut()), room: Cell::new(0) } };
 }
 
-/// Free blocks of `BUFFER_BYTES`, each of which holds the address of the next.
+/// Free blocks of `BUFFER_BYTES`, each of which holds the address of the next. It has no destructor: with one, every place
+/// that frees anything would hold the code for registering it, a MB in all. A thread that does not ask for buffers keeps
+/// none, and workers last as long as the process.
 struct Buffers {
     first: Cell<*mut *mut u8>,
-    count: Cell<u8>,
+    /// How many more to keep.
+    room: Cell<u8>,
 }
 
 impl Buffers {
@@ -46,21 +54,19 @@ impl Buffers {
         }
         // SAFETY: `keep` wrote the next one's address there, and the block has been nobody's since.
         self.first.set(unsafe { *first }.cast());
-        self.count.set(self.count.get() - 1);
+        self.room.set(self.room.get() + 1);
         Some(first.cast())
     }
 
     /// # Safety
     /// The block is nobody's, came from mimalloc, and has at least `BUFFER_BYTES`.
     unsafe fn keep(&self, block: *mut u8) -> bool {
-        if self.count.get() == BUFFERS_MAX {
-            return false;
-        }
+        let Some(room) = self.room.get().checked_sub(1) else { return false };
         let block: *mut *mut u8 = block.cast();
         // SAFETY: as the caller says; mimalloc's blocks of that size are aligned to 16 bytes.
         unsafe { *block = self.first.get().cast() };
         self.first.set(block);
-        self.count.set(self.count.get() + 1);
+        self.room.set(room);
         true
     }
 
@@ -72,9 +78,21 @@ impl Buffers {
     }
 }
 
-impl Drop for Buffers {
-    fn drop(&mut self) {
-        self.free();
+#[inline(never)]
+fn buffer() -> *mut u8 {
+    // SAFETY: no conditions.
+    BUFFERS.with(Buffers::take).unwrap_or_else(|| unsafe { mi_malloc(BUFFER_BYTES) }.cast())
+}
+
+/// # Safety
+/// As that of [`Buffers::keep`].
+#[inline(never)]
+unsafe fn done_with(block: *mut u8) {
+    // SAFETY: as the caller says.
+    unsafe {
+        if !BUFFERS.with(|buffers| buffers.keep(block)) {
+            mi_free(block.cast());
+        }
     }
 }
 
@@ -95,11 +113,8 @@ const ALIGNED: usize = 16;
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let size = layout.size();
-        // Without them, where the thread is ending.
-        if is_buffer(layout)
-            && let Ok(Some(kept)) = BUFFERS.try_with(Buffers::take)
-        {
-            return kept;
+        if is_buffer(layout) {
+            return buffer();
         }
         // SAFETY: no conditions.
         let block =
@@ -117,11 +132,7 @@ unsafe impl GlobalAlloc for Allocator {
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: the caller's block came from here, and he is done with it.
-        unsafe {
-            if !is_buffer(layout) || !BUFFERS.try_with(|buffers| buffers.keep(block)).unwrap_or(false) {
-                mi_free(block.cast());
-            }
-        }
+        unsafe { if is_buffer(layout) { done_with(block) } else { mi_free(block.cast()) } }
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
@@ -140,7 +151,7 @@ mod tests {
 
     /// Also those that grew or shrank to the size, came zeroed, or are freed by another thread than had asked for them.
     #[test]
-    fn buffers_are_kept_apart_and_go_with_their_thread() {
+    fn buffers_are_kept_apart_and_given_back() {
         let sizes = [BUFFER_BYTES, BUFFER_BYTES / 2, 2 * BUFFER_BYTES];
         let made: Vec<Vec<u8>> = (0..200u8)
             .map(|n| {
@@ -157,18 +168,26 @@ mod tests {
             assert!(made[usize::from(n)].iter().all(|byte| *byte == n), "{n}: nobody else's");
         }
         std::thread::spawn(move || {
+            let kept = || BUFFERS_MAX - BUFFERS.with(|buffers| buffers.room.get());
+            keep_buffers();
             drop(made);
-            assert_eq!(BUFFERS.with(|buffers| buffers.count.get()), BUFFERS_MAX);
+            assert_eq!(kept(), BUFFERS_MAX);
             let again: Vec<Vec<u8>> = (0..100u8).map(|n| vec![n + 1; BUFFER_BYTES]).collect();
-            assert_eq!(BUFFERS.with(|buffers| buffers.count.get()), 0);
+            assert_eq!(kept(), 0);
             for (n, block) in again.iter().enumerate() {
                 assert!(block.iter().all(|byte| usize::from(*byte) == n + 1), "{n}: nobody else's");
             }
             drop(again);
             give_back();
-            assert_eq!(BUFFERS.with(|buffers| buffers.count.get()), 0);
+            assert_eq!(kept(), 0);
         })
         .join()
         .expect("no panic");
+    }
+
+    #[test]
+    fn a_thread_that_does_not_ask_for_it_keeps_nothing() {
+        drop(vec![1u8; BUFFER_BYTES]);
+        assert!(BUFFERS.with(|buffers| buffers.first.get().is_null()));
     }
 }

@@ -53,6 +53,7 @@ fn run(sidecar: SidecarArgs) -> ExitCode {
         .and_then(|log| {
             let mut options = sidecar.options()?;
             options.log = Some(log);
+            options.serve.settings.worker_begins = allocator::keep_buffers;
             options.serve.settings.relief = allocator::give_back;
             weft_proxy::run(options)
         });

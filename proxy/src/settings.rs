@@ -26,8 +26,10 @@ pub struct Settings {
     pub drain: Duration,
     /// Whether responses name the filters that they met (`x-weft-filters`).
     pub filter_trace: FilterTrace,
+    /// Called by each worker, on its own thread, before all else.
+    pub worker_begins: fn(),
     /// Gives memory that is free back to the system, on the thread that calls: a worker, when most of its connections
-    /// have gone. The binary that chooses the allocator sets it.
+    /// have gone. The binary that chooses the allocator sets both.
     pub relief: fn(),
 }
 
@@ -50,6 +52,7 @@ impl Default for Settings {
             discovery_timeout: Duration::from_secs(1),
             drain: Duration::from_secs(45),
             filter_trace: FilterTrace::Omit,
+            worker_begins: || {},
             relief: || {},
         }
     }

@@ -164,6 +164,7 @@ pub struct Post {
 pub fn spawn(shared: Arc<Shared>, post: Post) -> io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name(format!("worker-{}", post.index)).spawn(move || {
         let index = post.index;
+        (shared.settings.worker_begins)();
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
         let outcome = runtime.and_then(|runtime| {
             let worker = Rc::new(Worker::new(index, &shared));
