@@ -47,11 +47,9 @@ fn sighting(kind: &str, meta: &Meta, document: &Value) -> Seen {
     let (namespace, name) = (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
     let created = meta.creation_timestamp.as_ref().map(|time| time.0.to_string()).unwrap_or_default();
     let key = path(kind, namespace, name);
-    Seen {
-        file: SourceFile::of_cluster(key.clone(), document.to_string().into_bytes(), created),
-        key,
-        version: version(meta),
-    }
+    // One value a line: what `kubectl apply` notes of itself moves nothing else, so that a changed rule is all that changes.
+    let text = format!("{document:#}");
+    Seen { file: SourceFile::of_cluster(key.clone(), text.into_bytes(), created), key, version: version(meta) }
 }
 
 /// 0 where it is no number, which no API server from 1.35 on gives.
@@ -200,3 +198,36 @@ const ISTIO: &str = "istio-proxy";
 const WORDS: &[&str] = &["sidecar.istio.io/inject", "weft.dev/inject"];
 /// Of injection, ours and Istio's.
 const MARKS: &[&str] = &["sidecar.weft.dev/status", "sidecar.istio.io/status"];
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use weft_config::{Making, World};
+
+    #[test]
+    fn a_rule_applied_again_is_a_step_whatever_kubectl_notes_of_it() {
+        let file = |header: &str, note: &str| {
+            let object = json!({
+                "apiVersion": "networking.istio.io/v1",
+                "kind": "VirtualService",
+                "metadata": {
+                    "name": "reviews", "namespace": "shop", "uid": "1", "creationTimestamp": "2026-01-01T00:00:00Z",
+                    "annotations": {LAST_APPLIED: note},
+                },
+                "spec": {
+                    "hosts": ["reviews"],
+                    "http": [{
+                        "headers": {"request": {"set": {"x-header": header}}},
+                        "route": [{"destination": {"host": "reviews"}}],
+                    }],
+                },
+            });
+            seen("VirtualService", "networking.istio.io/v1", &serde_json::from_value(object).unwrap()).file
+        };
+        let first = World::build(&[file("one", "{}")], &World::default());
+        let second = World::build(&[file("something longer", "{\"spec\":{}}")], &first);
+        assert_ne!(first.revision(), second.revision());
+        assert_eq!(second.making(), Making::Step);
+    }
+}
