@@ -25,7 +25,7 @@ const ROWS: &[(&str, u64, Option<&str>)] = &[
     ("headers", 6_400, Some("{request: {set: {x-filter: bench}}}")),
     ("authz", 7_500, Some("{deny: [{methods: DELETE}], allow: [{methods: [GET], paths: [/app/*, /health]}]}")),
 ];
-const BINARY_BYTES_MAX: u64 = 13_650_000;
+const BINARY_BYTES_MAX: u64 = 12_900_000;
 
 const CONNECTIONS: usize = 32;
 const FEW: usize = 20 * CONNECTIONS;
