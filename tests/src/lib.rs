@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod app;
+mod believer;
 mod binaries;
 mod client;
 mod eventually;
@@ -15,6 +16,7 @@ mod variant;
 pub mod yaml;
 
 pub use app::{App, Seen};
+pub use believer::believing;
 pub use binaries::{filter_component, filter_component_with, weft, weft_init, weft_proxy, weft_proxy_dist};
 pub use client::{Answer, Client, Load, Tally, Version};
 pub use eventually::{eventually, eventually_async, within};

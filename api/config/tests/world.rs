@@ -38,7 +38,7 @@ spec:
 fn policies_are_filters_with_one_config() {
     let world = world(&[("mesh/filters.yaml", FILTERS)]);
     let policies = world.policies();
-    let got: Vec<_> = policies.iter().map(|p| (p.key.0.split('#').next().unwrap(), p.config.as_str())).collect();
+    let got: Vec<_> = policies.iter().map(|p| (p.key.filter(), p.config.as_str())).collect();
     let own = r#"{"a":["x",null,1.5],"b":1}"#;
     assert_eq!(got, [("default/canary", own), ("default/canary", r#"{"c":2}"#)], "an unattached Filter is no policy");
     let policy = &policies[0];

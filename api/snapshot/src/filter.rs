@@ -9,6 +9,13 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FilterKey(pub String);
 
+impl FilterKey {
+    /// `NAMESPACE/NAME` of the Filter.
+    pub fn filter(&self) -> &str {
+        self.0.split_once('#').map_or(&self.0, |(filter, _)| filter)
+    }
+}
+
 impl fmt::Display for FilterKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -88,8 +88,7 @@ impl Facts {
     /// True while these policies may still be compiled for this key.
     pub fn compiling(&self, key: &str, policies: &BTreeSet<FilterKey>) -> bool {
         let at_work = |policy: &FilterKey| {
-            let filter = policy.0.split('#').next().unwrap_or_default();
-            self.filters.get(filter).is_some_and(|filter| filter.progress == Progress::Working)
+            self.filters.get(policy.filter()).is_some_and(|filter| filter.progress == Progress::Working)
         };
         policies.iter().any(|policy| !self.keys.contains(key) || at_work(policy))
     }

@@ -75,7 +75,7 @@ pub(super) fn asks(policies: &[Policy]) -> BTreeMap<String, Ask> {
 impl Ask {
     /// Names the Filter object as far as it concerns its image: what an attachment adds changes nothing here.
     pub(super) fn object(&self) -> String {
-        let own = self.policies.iter().find(|(key, _)| !key.0.contains('#')).map(|(_, ask)| ask);
+        let own = self.policies.iter().find(|(key, _)| key.0 == key.filter()).map(|(_, ask)| ask);
         let mut text = format!("{}\n{:?}\n{:?}\n{own:?}", self.image, self.pin, self.refresh);
         if let Some(place) = &self.pull_secret {
             text.push_str(&place.origin());

@@ -115,13 +115,16 @@ impl Artifacts {
         Ok(Self { wanted, demanded, facts, shop })
     }
 
-    /// From now on everything wanted is compiled for this key too; false where there is no compiler for it.
-    pub fn demand(&self, key: &str) -> bool {
-        let served = self.shop.compilers.contains_key(key);
-        if served && *key != weft_filter_host::artifact_key() {
+    /// True where there is a compiler for this key.
+    pub fn serves(&self, key: &str) -> bool {
+        self.shop.compilers.contains_key(key)
+    }
+
+    /// From now on everything wanted is compiled for this key too, if it can be.
+    pub fn demand(&self, key: &str) {
+        if self.serves(key) && *key != weft_filter_host::artifact_key() {
             self.demanded.send_if_modified(|keys| keys.insert(key.to_owned()));
         }
-        served
     }
 
     /// Answers a running number: facts that reflect it have taken `wanted` in, and hold what was last good of it. What

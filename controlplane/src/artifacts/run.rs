@@ -51,8 +51,6 @@ pub(super) struct Loop {
     asked: Asked,
     publish: watch::Sender<Arc<Facts>>,
     tracks: Tracks,
-    /// For which everything has been put to work.
-    keys: BTreeSet<String>,
     written: BTreeMap<String, Good>,
     retired: Retired,
     /// Jobs put their outcomes in; it holds more than there are jobs, since each Filter has one at most.
@@ -84,7 +82,7 @@ impl Loop {
         };
         let wanted = Wanted::default();
         Ok(Self {
-            keys: shop.keys(),
+            tracks: Tracks::new(written.clone(), shop.keys()),
             shop: Arc::new(shop),
             sources: Arc::new(sources(&wanted, &options.limits, &options.cupboard)),
             limits: options.limits,
@@ -92,7 +90,6 @@ impl Loop {
             wanted,
             asked,
             publish,
-            tracks: Tracks::new(written.clone()),
             written,
             retired: Retired::default(),
             outcomes: mpsc::channel(OUTCOMES_MAX),
@@ -108,10 +105,7 @@ impl Loop {
         loop {
             match self.event().await {
                 Event::Wanted => self.want(),
-                Event::Demanded => {
-                    self.keys = self.shop.keys();
-                    self.tracks.keys_changed(Instant::now());
-                }
+                Event::Demanded => self.tracks.compile_for(self.shop.keys(), Instant::now()),
                 Event::Done { filter, number, outcome } => {
                     self.tracks.done(&filter, number, *outcome, Instant::now());
                 }
@@ -188,7 +182,6 @@ impl Loop {
 
     fn publish(&self) {
         let facts = self.tracks.facts(&self.shop.store, self.shop.store.held().into_keys());
-        let facts = Facts { keys: self.keys.clone(), ..facts };
         self.publish.send_if_modified(|current| {
             let changed = **current != facts;
             if changed {

@@ -24,6 +24,8 @@ const SHELF_MAX: usize = 64;
 pub(super) struct Tracks {
     filters: BTreeMap<String, Track>,
     shelf: BTreeMap<String, Good>,
+    /// Artifact keys for which everything good is compiled.
+    keys: BTreeSet<String>,
     jobs: u64,
     reflects: u64,
 }
@@ -43,8 +45,8 @@ struct Track {
 }
 
 impl Tracks {
-    pub(super) fn new(last_good: BTreeMap<String, Good>) -> Self {
-        Self { shelf: last_good, ..Self::default() }
+    pub(super) fn new(last_good: BTreeMap<String, Good>, keys: BTreeSet<String>) -> Self {
+        Self { shelf: last_good, keys, ..Self::default() }
     }
 
     pub(super) fn want(&mut self, number: u64, asks: BTreeMap<String, Ask>, now: Instant) {
@@ -115,8 +117,8 @@ impl Tracks {
         }
     }
 
-    /// What is good has to be compiled for another key too.
-    pub(super) fn keys_changed(&mut self, now: Instant) {
+    pub(super) fn compile_for(&mut self, keys: BTreeSet<String>, now: Instant) {
+        self.keys = keys;
         for track in self.filters.values_mut() {
             track.due = Some((now, lookup(&track.ask, track.good.as_ref())));
             track.progress = Progress::Working;
@@ -146,7 +148,7 @@ impl Tracks {
     }
 
     pub(super) fn facts(&self, store: &Store, held: impl IntoIterator<Item = Digest>) -> Facts {
-        let mut facts = Facts { reflects: self.reflects, ..Facts::default() };
+        let mut facts = Facts { reflects: self.reflects, keys: self.keys.clone(), ..Facts::default() };
         for component in held {
             facts.artifacts.extend(store.artifacts_of(component).into_iter().map(|held| (held.digest, held)));
         }

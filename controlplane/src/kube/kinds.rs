@@ -153,18 +153,14 @@ async fn watch_objects(client: Client, custom: &'static Custom, version: &'stati
     let resource = custom.resource(version);
     let (kind, api_version) = (custom.kind, resource.api_version.clone());
     let selection = watcher::Config::default();
-    match custom.counts() {
-        true => {
-            let api = Api::<DynamicObject>::all_with(client, &resource);
-            follow(api, selection, kind, whole(kind, api_version), changes).await;
-        }
+    if custom.counts() {
+        let api = Api::<DynamicObject>::all_with(client, &resource);
+        follow(api, selection, kind, whole(kind, api_version), changes).await;
+    } else {
         // That there is one is all that has to be known.
-        false => {
-            let api = Api::<PartialObjectMeta<DynamicObject>>::all_with(client, &resource);
-            let name =
-                |object: &PartialObjectMeta<DynamicObject>| Some(seen_name(kind, &api_version, &object.metadata));
-            follow(api, selection, kind, name, changes).await;
-        }
+        let api = Api::<PartialObjectMeta<DynamicObject>>::all_with(client, &resource);
+        let name = |object: &PartialObjectMeta<DynamicObject>| Some(seen_name(kind, &api_version, &object.metadata));
+        follow(api, selection, kind, name, changes).await;
     }
 }
 

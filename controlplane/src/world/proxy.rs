@@ -166,12 +166,11 @@ impl Proxy {
     /// The update that should go out now, unsigned; it counts as sent. `seen`: how far the cluster had come of which
     /// the target tells.
     pub(super) fn next_update(&mut self, seen: &Seen, now: Instant) -> Option<proto::Update> {
-        if self.support == Support::Unsupported || self.flight.is_some() || self.is_ahead(seen, now) {
+        if !self.is_due() || self.is_ahead(seen, now) {
             return None;
         }
         let target = self.target.clone()?;
-        let again = self.refused.as_ref().is_none_or(|refused| refused.again(&target.revision, now));
-        if !again || !self.is_due() {
+        if self.refused.as_ref().is_some_and(|refused| !refused.again(&target.revision, now)) {
             return None;
         }
         // What was refused once is sent whole, whatever the proxy holds: perhaps that was what it minded.

@@ -131,7 +131,7 @@ impl Loop {
         if self.peers.get(&proxy.workload) != self.joined.peer(&proxy.workload).as_ref() {
             return;
         }
-        if proxy.is_early(self.adoption.facts(), now) && self.around.artifacts.demand(&proxy.artifact_key) {
+        if proxy.is_early(self.adoption.facts(), now) && self.around.artifacts.serves(&proxy.artifact_key) {
             return;
         }
         let Some(mut update) = proxy.next_update(self.adoption.seen(), now) else { return };

@@ -120,15 +120,20 @@ impl Drop for Churn {
     }
 }
 
+/// A namespace whose pods are there, and from now on made and deleted without end.
+fn workers(name: &str) -> (Namespace, Seen, Churn) {
+    let namespace = Namespace::new(name, &["istio-injection=enabled"]);
+    namespace.apply(&manifests::caller("worker"));
+    namespace.kubectl(["scale", "deployment/worker", &format!("--replicas={WORKERS}")]);
+    namespace.ready(&["worker"]);
+    let (seen, churn) = (Seen::of(&namespace), Churn::of(&namespace));
+    (namespace, seen, churn)
+}
+
 #[test]
 fn reinstalling_under_pod_churn_loses_no_pod() {
     install();
-    let shop = Namespace::new("churn", &["istio-injection=enabled"]);
-    shop.apply(&manifests::caller("worker"));
-    shop.kubectl(["scale", "deployment/worker", &format!("--replicas={WORKERS}")]);
-    shop.ready(&["worker"]);
-    let seen = Seen::of(&shop);
-    let churn = Churn::of(&shop);
+    let (shop, seen, churn) = workers("churn");
     seen.more(WORKERS);
 
     // Both replicas at once, so that pods are refused meanwhile; the new ones make certificates of their own.
@@ -176,12 +181,7 @@ fn reinstalling_under_pod_churn_loses_no_pod() {
 #[test]
 fn certificates_of_the_webhooks_are_renewed_under_pod_churn() {
     install();
-    let shop = Namespace::new("churn-young", &["istio-injection=enabled"]);
-    shop.apply(&manifests::caller("worker"));
-    shop.kubectl(["scale", "deployment/worker", &format!("--replicas={WORKERS}")]);
-    shop.ready(&["worker"]);
-    let seen = Seen::of(&shop);
-    let churn = Churn::of(&shop);
+    let (shop, seen, churn) = workers("churn-young");
     let add = json!([{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--svid-life=20s"}]);
     kubectl(["-n", "weft-system", "patch", "deployment", "weft-controlplane", "--type=json", "-p", &add.to_string()]);
     let replicas = ControlPlane::settled();

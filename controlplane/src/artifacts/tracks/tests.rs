@@ -55,6 +55,15 @@ fn only(jobs: Vec<Job>) -> Job {
     job
 }
 
+/// What was asked first has become good.
+fn ready(ask: &Ask, now: Instant) -> Tracks {
+    let mut tracks = Tracks::default();
+    tracks.want(1, asks(ask.clone()), now);
+    let job = only(tracks.start(now));
+    tracks.done(NAME, job.number, succeeded(ask, 1), now);
+    tracks
+}
+
 #[test]
 fn when_the_next_attempt_is_due() {
     type Row = (Option<u64>, &'static [bool], &'static [Option<u64>]);
@@ -100,7 +109,7 @@ fn whether_a_restart_looks_the_tag_up() {
     ];
     for (row, before, now_asked, want) in cases {
         let stored = before.map(|before| (NAME.to_owned(), good(before, 1))).into_iter().collect();
-        let mut tracks = Tracks::new(stored);
+        let mut tracks = Tracks::new(stored, BTreeSet::new());
         let now = Instant::now();
         tracks.want(1, asks(now_asked.clone()), now);
         assert_eq!(only(tracks.start(now)).lookup, want, "{row}");
@@ -131,10 +140,7 @@ fn an_outcome_counts_only_for_what_was_asked() {
 fn a_failure_keeps_what_was_good_and_a_place_is_no_change() {
     let now = Instant::now();
     let ask = ask("{}", None);
-    let mut tracks = Tracks::default();
-    tracks.want(1, asks(ask.clone()), now);
-    let job = only(tracks.start(now));
-    tracks.done(NAME, job.number, succeeded(&ask, 1), now);
+    let mut tracks = ready(&ask, now);
     tracks.want(2, asks(Ask { line: 7, file: "moved.yaml".to_owned(), ..ask.clone() }), now);
     assert_eq!(tracks.start(now), [], "only its place changed");
     let pinned = Ask { pin: Some(Digest([3; 32])), ..ask.clone() };
@@ -149,10 +155,7 @@ fn a_failure_keeps_what_was_good_and_a_place_is_no_change() {
 fn a_filter_that_goes_and_comes_again_runs_what_was_good() {
     let now = Instant::now();
     let ask = ask("{}", None);
-    let mut tracks = Tracks::default();
-    tracks.want(1, asks(ask.clone()), now);
-    let job = only(tracks.start(now));
-    tracks.done(NAME, job.number, succeeded(&ask, 1), now);
+    let mut tracks = ready(&ask, now);
     tracks.want(2, BTreeMap::new(), now);
     assert_eq!(tracks.components(), BTreeSet::new());
     tracks.want(3, asks(ask.clone()), now);
@@ -165,10 +168,7 @@ fn a_folder_is_watched_where_its_tag_is_followed() {
     let now = Instant::now();
     for (refresh, watched) in [(None, false), (Some(3600), true)] {
         let ask = ask("{}", refresh);
-        let mut tracks = Tracks::default();
-        tracks.want(1, asks(ask.clone()), now);
-        let job = only(tracks.start(now));
-        tracks.done(NAME, job.number, succeeded(&ask, 1), now);
+        let mut tracks = ready(&ask, now);
         assert_eq!(!tracks.layouts().is_empty(), watched, "refresh {refresh:?}");
         tracks.layout_changed(now);
         assert_eq!(!tracks.start(now).is_empty(), watched, "refresh {refresh:?}");
@@ -179,16 +179,14 @@ fn a_folder_is_watched_where_its_tag_is_followed() {
 fn another_key_is_compiled_for_without_looking_the_tag_up() {
     let now = Instant::now();
     let ask = ask("{}", None);
-    let mut tracks = Tracks::default();
-    tracks.want(1, asks(ask.clone()), now);
-    let job = only(tracks.start(now));
-    tracks.done(NAME, job.number, succeeded(&ask, 1), now);
+    let keys = |count: usize| ["own", "other", "third"][..count].iter().map(|key| (*key).to_owned()).collect();
+    let mut tracks = ready(&ask, now);
     assert_eq!(tracks.start(now), []);
-    tracks.keys_changed(now);
+    tracks.compile_for(keys(2), now);
     assert_eq!(tracks.filters[NAME].progress, Progress::Working);
     let job = only(tracks.start(now));
     assert_eq!((job.lookup, job.good), (Lookup::Keep, Some(good(&ask, 1))));
-    tracks.keys_changed(now);
+    tracks.compile_for(keys(3), now);
     tracks.done(NAME, job.number, succeeded(&ask, 1), now);
     assert_eq!(tracks.filters[NAME].progress, Progress::Working, "that job began before the third key was known");
     assert_eq!(only(tracks.start(now)).lookup, Lookup::Keep);

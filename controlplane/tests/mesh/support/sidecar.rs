@@ -4,13 +4,12 @@ use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use hyper_util::rt::TokioIo;
 use prost::Message as _;
 use rcgen::{CertificateParams, KeyPair};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use sha2::{Digest as _, Sha256};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -20,6 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Status, Streaming};
 use weft_snapshot::Snapshot;
+use weft_tests::believing;
 use weft_wire::proto::{self, from_control_plane, from_proxy};
 use weft_wire::{Ledger, snapshot_payload};
 
@@ -256,80 +256,17 @@ impl Sidecar {
 
 /// TLS to the control plane, with this SVID or without one.
 async fn connect(at: SocketAddr, svid: Option<&Kept>) -> Result<Channel, tonic::transport::Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Presented::default()));
-    let mut config = match svid {
-        None => builder.with_no_client_auth(),
-        Some(kept) => {
-            let chain = kept.signed.chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
-            let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(kept.key.serialize_der()));
-            builder.with_client_auth_cert(chain, key).unwrap()
-        }
-    };
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Endpoint::from_static("http://controlplane").connect_with_connector(Dial { at, config: Arc::new(config) }).await
+    let config = believing(svid.map(|kept| (&kept.signed.chain[..], &*kept.key)));
+    Endpoint::from_static("http://controlplane").connect_with_connector(Dial { at, config }).await
 }
 
 /// SHA-256 of the root that the control plane presents, last in its chain.
 pub(crate) async fn presented_root(at: SocketAddr) -> [u8; 32] {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let seen = Arc::new(Presented::default());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(seen.clone())
-        .with_no_client_auth();
     let stream = TcpStream::connect(at).await.unwrap();
     let name = ServerName::try_from("controlplane").unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
-    seen.root.lock().unwrap().unwrap()
-}
-
-/// Believes anyone and remembers the root: what a proxy verifies is the proxy's own test.
-#[derive(Debug, Default)]
-struct Presented {
-    root: Mutex<Option<[u8; 32]>>,
-}
-
-impl ServerCertVerifier for Presented {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        *self.root.lock().unwrap() = intermediates.last().map(|root| Sha256::digest(root).into());
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
-    }
+    let tls = TlsConnector::from(believing(None)).connect(name, stream).await.unwrap();
+    let (_, session) = tls.get_ref();
+    Sha256::digest(session.peer_certificates().unwrap().last().unwrap()).into()
 }
 
 struct Dial {
